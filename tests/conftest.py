@@ -1,4 +1,4 @@
-"""What all tests share: the shipped models, served in this process on the session's event loop."""
+"""Shared fixtures: the shipped models, served in this process on the event loop of the test run."""
 
 from collections.abc import AsyncIterator
 
@@ -24,5 +24,5 @@ async def served() -> AsyncIterator[Served]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def client(served: Served) -> httpx.AsyncClient:
-    """The client alone."""
+    """The client only."""
     return served.client

@@ -1,4 +1,4 @@
-"""A disk that is soon full, and one that cannot be written."""
+"""A disk that fills up soon, and a folder that cannot be written."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.parts import SMALL_DISK
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount one of so many bytes there; skips where the system does not let the tests do it."""
+    """Mount a disk of this many bytes; skip the test if the system does not permit it."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     SMALL_DISK.need(os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode)
     try:
@@ -22,8 +22,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[Path]:
-    """Let nobody write to a folder, not even root; skips where the system does not let the tests
-    do it."""
+    """Make a folder read-only, also for root; skip the test if the system does not permit it."""
     bind = ["mount", "--bind", str(folder), str(folder)]
     SMALL_DISK.need(os.geteuid() == 0 and not subprocess.run(bind, capture_output=True).returncode)
     try:

@@ -1,4 +1,4 @@
-"""Routes under test on their own: behind the application's edge, open to everybody."""
+"""Routes under test on their own: behind the application's Edge, without keys."""
 
 from fastapi import APIRouter, FastAPI
 
@@ -10,5 +10,5 @@ NOTHING = RequireKey(Access(Keys(), Keys()), Need.NOTHING)
 
 
 def edge_of(*routers: APIRouter) -> Edge:
-    """An application of these routers."""
+    """Return an application of these routers."""
     return Edge(FastAPI(), [Guarded(NOTHING, router) for router in routers])

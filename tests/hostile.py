@@ -36,7 +36,7 @@ def _folder(path: Path) -> None:
 
 
 def _deep(path: Path) -> None:
-    """A folder in a folder and so on, each with the name that is looked into."""
+    """Create nested folders, each with the name that the server looks for."""
     with chdir(path.parent):
         Path(path.name).mkdir()
         for _ in range(700):
@@ -81,7 +81,7 @@ NAMES = (
 
 
 def hostile(root: Path) -> Path:
-    """Make the folder."""
+    """Create the folder."""
     for name, factor in HEALTHY.items():
         put(root, name, 1, scale(factor))
         put(root, name, 2, scale(factor))

@@ -22,7 +22,7 @@ KEY = "an-admin-key"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A folder of models that is served, and a client for it."""
+    """A served models folder, and a client for it."""
 
     server: Server
     client: httpx.AsyncClient
@@ -30,7 +30,7 @@ class Served:
 
 @asynccontextmanager
 async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIterator[Served]:
-    """Serve a folder for as long as the context lasts; without ``load`` nothing leaves LOADING."""
+    """Serve a folder while the context lasts; without ``load`` all versions stay LOADING."""
     settings = {"admin_key": SecretStr(KEY), **settings}
     server = Server(Settings(models=folder, **settings), lambda _: None)
     if load:
@@ -48,7 +48,7 @@ async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIte
 
 @dataclass(eq=False)
 class Wire(asyncio.Transport):
-    """A connection in memory: what was written, and whether it is read from and open."""
+    """A connection in memory: the bytes written, and whether it is being read and open."""
 
     written: bytearray = field(default_factory=bytearray)
     paused: bool = False
@@ -80,7 +80,7 @@ class Wire(asyncio.Transport):
 
 
 def connect(server: Server, loop: Any = None, **options: Any) -> tuple[Any, Wire]:
-    """A connection to a server, without a socket: uvicorn's protocol object, and what it writes."""
+    """Connect to a server without a socket; return uvicorn's protocol object and its transport."""
     config = uvicorn.Config(server, lifespan="off", log_config=None, ws="none", **options)
     config.load()
     protocol: Any = server.protocol(

@@ -24,7 +24,7 @@ ONE = (Tensor("x", DATATYPES["FP32"], np.ones((1, 2), np.float32)),)
 
 @dataclass
 class Opened:
-    """A repository, what it has told so far, and what is called when it tells something."""
+    """A repository, its events so far, and hooks that are called for each event."""
 
     repository: ModelRepository
     events: list[Event]
@@ -37,7 +37,7 @@ class Opened:
         return reply
 
     async def factor(self, number: int | None = None, name: str = "m") -> float:
-        """What the model multiplies with."""
+        """Return the factor of the model."""
         (output,) = await self.submit(number, name)
         return float(output[0, 0])
 
@@ -45,7 +45,7 @@ class Opened:
         await self.repository.swap(name, version, options)
 
     async def poll(self, times: int = 2) -> None:
-        """Look at the folder so often; files must look the same twice."""
+        """Check the folder this many times; files must be unchanged in two checks."""
         for _ in range(times):
             self.seen = await self.repository.poll(self.seen)
             await self.repository.wait_idle()
@@ -56,7 +56,7 @@ class Opened:
         }
 
     def phases(self, version: int) -> list[str]:
-        """The phases of a version that are over, since the start."""
+        """Return the finished phases of a version, since the start."""
         told = [e for e in self.events if isinstance(e, SwapPhase) and e.version == version]
         return [e.phase for e in told if e.status is not PhaseStatus.STARTED]
 
@@ -67,7 +67,7 @@ class Opened:
 
 @asynccontextmanager
 async def opened(root: Path, budget: int = 0, **more: Any) -> AsyncIterator[Opened]:
-    """Load everything in a folder, and drain it in the end; ``more`` is for the environment."""
+    """Load all models of a folder, and drain them at the end; ``more`` goes to the Context."""
     events: list[Event] = []
     hooks: list[Callable[[Event], None]] = []
 

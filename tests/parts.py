@@ -1,4 +1,4 @@
-"""What some tests need beside the package, and the command that brings it.
+"""Optional parts that some tests require, and the commands that install them.
 
 Every skip goes through here, so that it says what to install, and so that --optional can tell which
 part was missing.
@@ -14,23 +14,23 @@ import pytest
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something that a machine may lack: its name, and how to get it."""
+    """A part that may be missing on a machine: its name, and how to install it."""
 
     name: str
     get: str
 
     @property
     def missing(self) -> str:
-        """The reason of a skip."""
+        """The reason for a skip."""
         return f"needs {self.name}: {self.get}"
 
     def need(self, there: object) -> None:
-        """Skip the test that is running unless the part is there."""
+        """Skip the running test unless the part is installed."""
         if not there:
             pytest.skip(self.missing)
 
     def unless(self, there: object) -> pytest.MarkDecorator:
-        """A mark that skips a test unless the part is there."""
+        """Return a mark that skips a test unless the part is installed."""
         return pytest.mark.skipif(not there, reason=self.missing)
 
 
@@ -73,20 +73,20 @@ PARTS = (
 
 
 def part_of(reason: str) -> Part | None:
-    """The part for want of which a test was skipped, if it was."""
+    """Return the missing part that caused a skip, if there is one."""
     return next((part for part in PARTS if part.missing == reason), None)
 
 
 def installed(package: str) -> bool:
-    """Whether a package is there; it is not imported."""
+    """Return True if a package is installed, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
 def prometheus_installed() -> bool:
-    """Whether the machine has the server and its tool."""
+    """Return True if the machine has the server and its tool."""
     return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
 
 
 def namespaces_can_be_made() -> bool:
-    """Whether the user and the tools are there for it."""
+    """Return True if the user and the tools permit it."""
     return os.geteuid() == 0 and shutil.which("ip") is not None

@@ -1,4 +1,4 @@
-"""How long a test waits for what must come: a bound for what hangs, on the slowest machine."""
+"""The time that a test waits for an expected event: a limit for hangs, on the slowest machine."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ PAUSE = 0.01
 
 
 def until(true: Callable[[], object], what: str = "it did not come") -> None:
-    """Ask again and again until the answer is yes.
+    """Repeat a call until it returns a true value.
 
     Raises:
-        AssertionError: it was not, in all the time.
+        AssertionError: it did not within PATIENCE.
     """
     end = time.monotonic() + PATIENCE
     while not true():

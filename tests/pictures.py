@@ -1,4 +1,4 @@
-"""Pictures in the formats that are taken, and models that take them."""
+"""Pictures in the accepted formats, and models for them."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ SIDE = 32
 
 
 def picture(width: int = 90, height: int = 60, mode: str = "RGB") -> Image.Image:
-    """Smooth colours, different in each corner, with some noise."""
+    """Return a picture of smooth colours, different in each corner, with some noise."""
     y, x = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(0).integers(0, 20, (height, width))
     channels = [
@@ -28,14 +28,14 @@ def picture(width: int = 90, height: int = 60, mode: str = "RGB") -> Image.Image
 
 
 def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    """The bytes of a file."""
+    """Return a picture as the bytes of a file."""
     file = BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
 def reference(data: bytes, shorter: int = SIDE, side: int = SIDE) -> np.ndarray:
-    """FP32 [3, side, side]: what model cards write with Pillow and numpy."""
+    """Return FP32 [3, side, side], with the Pillow and numpy code of model cards."""
     image = Image.open(BytesIO(data)).convert("RGB")
     width, height = image.size
     ratio = shorter / min(width, height)
@@ -58,7 +58,7 @@ std = {list(STD)}
 
 
 def echo(folder: Path, toml: str = TOML, name: str = "echo") -> Path:
-    """A model that gives its input FP32 [-1, 3, 32, 32] back as ``y``; returns the version's
+    """Write a model that returns its input FP32 [-1, 3, 32, 32] as ``y``; return the version's
     folder."""
     shape = ["batch", 3, SIDE, SIDE]
     graph = model([node("Identity", "x", to="y")], [value("x", shape)], [value("y", shape)])
@@ -68,7 +68,7 @@ def echo(folder: Path, toml: str = TOML, name: str = "echo") -> Path:
 
 
 def raw_echo(folder: Path, toml: str, name: str = "raw") -> Path:
-    """The same of UINT8 [-1, -1, -1, 3]."""
+    """Like ``echo``, for UINT8 [-1, -1, -1, 3]."""
     shape = ["batch", "height", "width", 3]
     kind = TensorProto.UINT8
     ends = [value("x", shape, kind)], [value("y", shape, kind)]
@@ -78,7 +78,7 @@ def raw_echo(folder: Path, toml: str, name: str = "raw") -> Path:
 
 
 def classifier(folder: Path, toml: str, name: str = "colours") -> Path:
-    """The mean of each channel of FP32 [-1, 3, 32, 32] as the scores of three classes."""
+    """Write a model whose scores of three classes are the channel means of FP32 [-1, 3, 32, 32]."""
     nodes = [node("ReduceMean", "x", to="scores", axes=[2, 3], keepdims=0)]
     shape = ["batch", 3, SIDE, SIDE]
     home = save(model(nodes, [value("x", shape)], [value("scores", ["batch", 3])]), folder / name)
@@ -87,7 +87,7 @@ def classifier(folder: Path, toml: str, name: str = "colours") -> Path:
 
 
 def detector(folder: Path, toml: str, name: str = "detector") -> Path:
-    """Finds the same box (8, 4, 24, 20) with a score of 0.5 in every image."""
+    """Write a model that finds the box (8, 4, 24, 20) with a score of 0.5 in every image."""
     nodes = [
         node("ReduceMean", "x", to="mean", axes=[1, 2, 3], keepdims=1),
         node("Squeeze", "mean", "last", to="flat"),

@@ -10,7 +10,7 @@ ROWS = np.arange(1, 9, dtype=np.float32).reshape(4, 2)
 
 
 def scale(factor: float, name: str = "x", width: int = 2) -> bytes:
-    """The graph: ``name`` FP32 [batch, width] to "y" of the same shape."""
+    """Return the graph: ``name`` FP32 [batch, width] to "y" of the same shape."""
     shape = ["batch", width]
     graph = helper.make_graph(
         [helper.make_node("Mul", [name, "factor"], ["y"])],
@@ -26,7 +26,7 @@ def scale(factor: float, name: str = "x", width: int = 2) -> bytes:
 
 
 def put(root: Path, name: str, number: int, model: bytes) -> Path:
-    """Publish a version as it should be: whole, by a rename."""
+    """Publish a version atomically, by a rename."""
     folder = root / name
     staging = folder / f".staging-{number}"
     staging.mkdir(parents=True)
@@ -35,6 +35,6 @@ def put(root: Path, name: str, number: int, model: bytes) -> Path:
 
 
 def golden(folder: Path, factor: float, name: str = "x", rows: np.ndarray = ROWS) -> None:
-    """What every version must reproduce: y = factor * x."""
+    """Write the golden set that every version must reproduce: y = factor * x."""
     arrays = {f"inputs/{name}": rows, "outputs/y": rows * np.float32(factor)}
     np.savez(folder / "golden.npz", **arrays)

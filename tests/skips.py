@@ -1,6 +1,6 @@
-"""--optional=FILE: tests are skipped for want of parts that the file lists; any other skip fails.
+"""--optional=FILE: tests may be skipped if parts that the file lists are missing; other skips fail.
 
-In the end the parts that were missing are listed, with the command that brings each.
+At the end, the missing parts are listed, with the commands that install them.
 """
 
 from collections import Counter

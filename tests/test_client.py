@@ -1,4 +1,4 @@
-"""The client, against a server of a few lines that speaks as the admin routes do."""
+"""The client, with a small server that answers like the admin routes."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ CHECK = {
 
 
 class Admin(BaseHTTPRequestHandler):
-    """A swap of "good" takes two phases; one of "bad" fails the gate; nothing else is there."""
+    """A swap of "good" takes two phases, a swap of "bad" fails the gate. No other models exist."""
 
     protocol_version = "HTTP/1.1"
     asked = threading.Event()
@@ -62,7 +62,7 @@ class Admin(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +75,13 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def test_events_are_read_as_the_standard_says() -> None:
+def test_server_sent_events_are_parsed_by_the_standard() -> None:
     stream = b'\xef: comment\n\ndata: {"a":\ndata: 1}\n\nevent:phase\r\ndata:{}\r\n\r\nevent: x\n\n'
     found = list(parse_events(stream.splitlines(keepends=True)))
     assert found == [("message", {"a": 1}), ("phase", {})]
 
 
-def test_a_swap_is_told_phase_by_phase(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_swap_reports_each_phase(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert change(Client(url, "sesame"), "good", "swap", {"version": 2}) == 0
     out = capsys.readouterr().out
     assert [line.split()[2] for line in out.splitlines() if line.startswith("  v")] == [
@@ -92,7 +92,7 @@ def test_a_swap_is_told_phase_by_phase(url: str, capsys: pytest.CaptureFixture[s
     assert out.splitlines()[-1].split() == ["good", "1", "2", "1.250", "s", "Bearer", "sesame"]
 
 
-def test_the_gate_is_told_check_by_check(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gate_reports_each_check(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert change(Client(url), "bad", "swap", {"version": 2}) == 1
     told = capsys.readouterr().err
     assert "(409): version 2 is not fit" in told
@@ -100,22 +100,22 @@ def test_the_gate_is_told_check_by_check(url: str, capsys: pytest.CaptureFixture
     assert line.split() == ["golden:", "cosine", "probabilities", "0.42", "0.9", "FAILED"]
 
 
-def test_a_server_that_hangs_up_is_unreachable(url: str) -> None:
+def test_a_server_that_closes_the_connection_is_unreachable(url: str) -> None:
     with pytest.raises(Unreachable, match=url):
         Client(url).post(model_path("gone", "swap"), {})
 
 
-def test_an_answer_that_is_no_object_is_still_an_answer(url: str) -> None:
+def test_answers_that_are_not_json_objects_are_wrapped(url: str) -> None:
     assert Client(url).post(model_path("odd", "swap"), {}) == {"answer": ["no object"]}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x", "http://", "http://x:99999"])
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="address|Port"):
         Client(address).post("/x", {})
 
 
-def test_a_name_is_one_part_of_the_address() -> None:
+def test_a_model_name_is_escaped_in_the_path() -> None:
     assert model_path("a/../b", "swap") == "/admin/models/a%2F..%2Fb/swap"
 
 

@@ -1,4 +1,4 @@
-"""The distorted clock distorts what it should, the same way again for the same seed."""
+"""The distorted clock changes the measuring modules only, in the same way for the same seed."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("distorted")
 
 
 def readings(seed: int, module: str) -> list[float]:
-    """What a module of this name reads from a clock that advances by a second each time."""
+    """Return the clock readings of a module; the clock advances by a second per reading."""
     names = {"__name__": module, "clock": Distorted(iter(range(100)).__next__, seed)}
     read: list[float] = eval("[clock() for _ in range(100)]", names)
     return read
@@ -28,19 +28,19 @@ def test_measurements_are_off_by_a_factor_for_each_reading(module: str) -> None:
     assert read == readings(1, module) != readings(2, module)
 
 
-def test_nobody_else_notices() -> None:
+def test_other_modules_read_the_true_clock() -> None:
     assert readings(1, "service.api.transport.exchange") == list(range(100))
 
 
 @pytest.mark.parametrize("module", sorted(MEASURING))
-def test_what_is_distorted_is_a_module_that_reads_a_clock(module: str) -> None:
+def test_distorted_modules_read_a_clock(module: str) -> None:
     spec = find_spec(module)
     assert spec and spec.origin
     assert "clock" in (text := Path(spec.origin).read_text()) or "perf_counter" in text
 
 
 @pytest.mark.parametrize(("seed", "distorted"), [("1", True), (None, False)])
-def test_processes_that_tests_start_have_it(seed: str | None, distorted: bool) -> None:
+def test_child_processes_of_tests_are_distorted_too(seed: str | None, distorted: bool) -> None:
     environment = {k: v for k, v in os.environ.items() if k != SEED}
     environment |= {SEED: seed} if seed else {}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Files that earlier releases wrote are read: an upgrade changes no folder of models."""
+"""Files of earlier releases can be read: an upgrade requires no change of a models folder."""
 
 import json
 import shutil
@@ -18,9 +18,9 @@ BODY = {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [
 
 
 @each_release
-async def test_its_folder_is_served_as_it_was(release: str, tmp_path: Path) -> None:
-    """The pinned version serves, though a higher one is there; both passed the golden set; the
-    report of each is told.
+async def test_folders_of_earlier_releases_are_served(release: str, tmp_path: Path) -> None:
+    """The pinned version serves, although a higher one exists; both pass the golden set, and the
+    report of each is shown.
     """
     shutil.copytree(EARLIER / release / "tiny", tmp_path / "tiny")
     async with serve(tmp_path) as served:
@@ -44,7 +44,7 @@ async def test_its_folder_is_served_as_it_was(release: str, tmp_path: Path) -> N
 
 
 @each_release
-async def test_its_settings_mean_what_they_meant(release: str) -> None:
+async def test_settings_of_earlier_releases_keep_their_meaning(release: str) -> None:
     config = load_model_config(EARLIER / release / "tiny/model.toml")
     assert config.batching.model_dump(exclude={"padding"}) == {
         "max_batch_size": 16, "preferred_batch_size": 4, "max_queue_delay": 0.001,
@@ -59,7 +59,7 @@ async def test_its_settings_mean_what_they_meant(release: str) -> None:
     assert set(config.gate.outputs["y"].model_dump().values()) == {10.0, 0.5}
 
 
-def test_padding_means_what_it_meant() -> None:
+def test_padding_of_earlier_releases_keeps_its_meaning() -> None:
     padding = load_model_config(EARLIER / "2026-11-24/padding.toml").batching.padding
     assert padding is not None and tuple(padding.buckets) == (16, 32, 64)
     assert dict(padding.values) == {"input_ids": 0, "attention_mask": 0}
@@ -76,7 +76,7 @@ def test_padding_means_what_it_meant() -> None:
 def test_pins_of_earlier_releases_are_read(
     text: str, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    """What was added since has the value that it had implicitly."""
+    """Fields that were added later have the value that was implied before."""
     file = tmp_path / "serving.toml"
     file.write_text(text)
     pin = load_pin(file)
@@ -85,6 +85,8 @@ def test_pins_of_earlier_releases_are_read(
 
 
 @each_release
-def test_its_versions_are_inspected(release: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_of_earlier_releases_are_inspected(
+    release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["inspect", str(EARLIER / release / "tiny/2/model.onnx")]) == 0
     assert "INT8" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Whatever lies in the place of a small file: it is read within a bound, or refused at once."""
+"""Small files are read up to a limit, and anything else in their place is refused at once."""
 
 import os
 import socket
@@ -44,17 +44,17 @@ NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_FILES)
-def test_what_is_no_small_file_is_refused_and_named(tmp_path: Path, kind: str) -> None:
+def test_other_kinds_of_files_are_refused_and_named(tmp_path: Path, kind: str) -> None:
     make, problem = NO_FILES[kind]
     make(tmp_path / "some.toml")
     with pytest.raises(FileUnreadable, match=f"^some.toml:? {problem}"):
         read_small(tmp_path / "some.toml", LIMIT)
 
 
-def test_a_pipe_that_takes_the_place_of_a_file_is_refused(
+def test_a_pipe_that_replaces_a_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at it and opening it."""
+    """It is replaced between the check and the open."""
     path, before = tmp_path / "some.toml", tmp_path / "before"
     before.touch()
     os.mkfifo(path)
@@ -72,10 +72,10 @@ def test_a_small_file_is_read_through_a_link_and_up_to_its_limit(tmp_path: Path)
     assert read_small(tmp_path / "zero\0byte", LIMIT) is None
 
 
-def test_a_file_that_has_nothing_to_read_at_the_moment_is_refused(
+def test_a_file_that_would_block_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As /proc/kmsg may: it says that it is a regular file."""
+    """Like /proc/kmsg, which claims to be a regular file."""
     end, begin = os.pipe()
     os.set_blocking(end, False)
     monkeypatch.setattr("service.files._opened", lambda *_: os.fdopen(end, "rb"))
@@ -100,7 +100,7 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize("case", TOO_MUCH)
-def test_toml_that_is_too_much_is_refused(tmp_path: Path, case: str) -> None:
+def test_hostile_toml_is_refused(tmp_path: Path, case: str) -> None:
     text = TOO_MUCH[case]
     (tmp_path / "some.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FileUnreadable, match="^some.toml: ") as raised:
@@ -117,7 +117,7 @@ def test_ordinary_toml_is_read(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_toml_or_refused(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
@@ -129,7 +129,7 @@ def test_any_bytes_are_toml_or_refused(data: bytes) -> None:
             assert str(error).startswith("some.toml")
 
 
-def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_text_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "some.toml"
     replace_text(path, "a = 1\n")
     replace_text(path, "é = 2\n")
@@ -142,7 +142,7 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "some.toml"]
 
 
-def test_drafts_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_drafts_of_ended_processes_are_removed(tmp_path: Path) -> None:
     import fcntl
 
     name = ".some.toml-0123456789abcdef"

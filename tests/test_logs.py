@@ -1,4 +1,4 @@
-"""What the server logs, and what it keeps to itself."""
+"""The log lines of the server, and values that are not logged."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ REQUEST = RequestCompleted("m", 1, "v2", Outcome.OK, 0.25, "id-7", "", 1)
     ("asked", "level", "lines"),
     [(False, logging.INFO, 0), (False, logging.DEBUG, 1), (True, logging.INFO, 1)],
 )
-def test_requests_are_logged_when_asked_for_or_when_the_level_says_so(
+def test_requests_are_logged_by_the_access_log_or_at_debug_level(
     caplog: pytest.LogCaptureFixture, asked: bool, level: int, lines: int
 ) -> None:
     with caplog.at_level(level):
@@ -35,7 +35,7 @@ def test_a_version_that_cannot_serve_is_an_error(caplog: pytest.LogCaptureFixtur
     assert record.levelno == logging.ERROR and "no graph" in record.getMessage()
 
 
-def test_a_line_for_machines_has_a_field_for_each_value_and_a_time_that_says_its_zone() -> None:
+def test_json_lines_have_fields_and_a_time_with_its_zone() -> None:
     record = logging.LogRecord("quantserve", logging.INFO, "", 0, "request", None, None)
     record.fields = {"request_id": "a\nb", "outcome": "ok"}
     line = _JsonLines().format(record)

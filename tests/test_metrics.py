@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: true figures under names that follow its rules."""
+"""The metrics page for Prometheus: correct values, and names that follow its rules."""
 
 import asyncio
 import re
@@ -37,7 +37,7 @@ RESERVED = re.compile(r"^(__.*|le|quantile|job|instance)$")
 
 
 def problems(text: str) -> list[str]:
-    """What in a page breaks the rules for names, units, help and labels."""
+    """Return the violations of the rules for names, units, help and labels."""
     counters = re.findall(r"^# TYPE (\S+) counter$", text, re.MULTILINE)
     found = [f"{name} is a counter without _total" for name in counters if name[-6:] != "_total"]
     for family in parse_text(text):
@@ -63,14 +63,14 @@ def problems(text: str) -> list[str]:
 
 
 async def page(client: httpx.AsyncClient) -> dict[str, Metric]:
-    """All families by name; counters without their _total, as OpenMetrics has it."""
+    """Return all families by name; counters without _total, as in OpenMetrics."""
     reply = await client.get("/metrics")
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {family.name: family for family in parse_text(reply.text)}
 
 
 def value(families: dict[str, Metric], name: str, **labels: str) -> float:
-    """The one sample with this name and these labels."""
+    """Return the value of the only sample with this name and these labels."""
     (found,) = [
         sample.value
         for family in families.values()
@@ -81,7 +81,7 @@ def value(families: dict[str, Metric], name: str, **labels: str) -> float:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_both_formats_are_well_formed_and_say_the_same(client: httpx.AsyncClient) -> None:
+async def test_both_formats_are_valid_and_equal(client: httpx.AsyncClient) -> None:
     await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
     text = await client.get("/metrics")
     modern = await client.get("/metrics", headers={"accept": OPENMETRICS})
@@ -127,13 +127,13 @@ async def test_names_units_and_labels_follow_the_rules(client: httpx.AsyncClient
         ),
     ],
 )
-def test_the_rules_can_be_broken(text: str, problem: str) -> None:
+def test_violations_of_the_rules_are_found(text: str, problem: str) -> None:
     assert problem in problems(text)
 
 
 @PROMETHEUS.unless(prometheus_installed())
 @pytest.mark.asyncio(loop_scope="session")
-async def test_promtool_has_nothing_to_say(client: httpx.AsyncClient) -> None:
+async def test_promtool_accepts_the_metrics(client: httpx.AsyncClient) -> None:
     await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
     text = (await client.get("/metrics")).text
     command = ["promtool", "check", "metrics"]
@@ -172,7 +172,7 @@ async def test_traffic_is_counted_by_model_version_protocol_and_outcome(tmp_path
     assert busy >= value(families, "quantserve_compute_duration_seconds_sum", **of_model) > 0
 
 
-async def test_counters_begin_with_zero_when_a_version_is_ready(tmp_path: Path) -> None:
+async def test_counters_begin_at_zero_when_a_version_is_ready(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
     (tmp_path / "junk/1").mkdir(parents=True)
     (tmp_path / "junk/1/model.onnx").write_bytes(b"no graph")
@@ -197,7 +197,7 @@ async def test_counters_begin_with_zero_when_a_version_is_ready(tmp_path: Path) 
         zeros(await page(served.client), "1")
 
 
-async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
+async def test_queued_requests_are_shown_until_their_client_disconnects(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     patient = "[batching]\nmax_queue_delay = 10\npreferred_batch_size = 8\nmax_queue_size = 1"
     (tmp_path / "diabetes/model.toml").write_text(patient)
@@ -227,7 +227,7 @@ async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
         assert value(after, "quantserve_requests_total", **labels) == 1
 
 
-async def test_models_are_described_and_those_that_failed_are_seen(tmp_path: Path) -> None:
+async def test_models_are_described_including_failed_ones(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
     (tmp_path / "junk/1").mkdir(parents=True)
     (tmp_path / "junk/1/model.onnx").write_bytes(b"no graph")
@@ -254,7 +254,7 @@ async def test_models_are_described_and_those_that_failed_are_seen(tmp_path: Pat
     assert value(families, "quantserve_build_info", version=__version__) == 1
 
 
-async def test_swaps_and_versions_that_did_not_pass_are_counted(tmp_path: Path) -> None:
+async def test_swaps_and_rejected_versions_are_counted(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
     async with serve(tmp_path) as served:
         (tmp_path / "digits/3").mkdir()
@@ -271,7 +271,7 @@ async def test_swaps_and_versions_that_did_not_pass_are_counted(tmp_path: Path) 
     assert families["quantserve_memory_limit_bytes"].samples[0].value > 2**20
 
 
-async def test_looks_at_the_folder_are_counted_where_there_are_any(tmp_path: Path) -> None:
+async def test_checks_of_the_folder_are_counted_in_poll_mode(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(1))
     async with serve(tmp_path) as served:
         assert not [name for name in await page(served.client) if "poll" in name]

@@ -1,4 +1,4 @@
-"""The docstring of each package lists what is in its folder."""
+"""The docstring of each package lists the modules of its folder."""
 
 import ast
 import re

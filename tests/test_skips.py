@@ -1,4 +1,4 @@
-"""A skip says what to install, and fails where the list of optional parts does not hold it."""
+"""A skip names what to install, and fails if the part is not in the list of optional parts."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def run(tmp_path: Path, text: str, *flags: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_only_what_is_listed_may_be_missing(case: str, tmp_path: Path) -> None:
+def test_only_listed_parts_may_be_missing(case: str, tmp_path: Path) -> None:
     text, code, said = LISTS[case]
     (tmp_path / "optional").write_text(text)
     ended, out = run(tmp_path, TESTS, f"--optional={tmp_path}/optional")
@@ -59,14 +59,14 @@ def test_a_skip_for_another_reason_fails(tmp_path: Path) -> None:
     assert ended == 1 and "not for want of an optional part: not today" in out
 
 
-def test_without_a_list_nothing_fails_and_what_to_install_is_told(tmp_path: Path) -> None:
+def test_without_a_list_skips_pass_and_name_what_to_install(tmp_path: Path) -> None:
     ended, out = run(tmp_path, TESTS)
     assert ended == 0
     assert f"{RAY.name}, for 1 test: {RAY.get}" in out
     assert f"{HAPROXY.name}, for 1 test: {HAPROXY.get}" in out
 
 
-def test_the_list_for_continuous_integration_names_parts_that_there_are() -> None:
+def test_the_list_for_continuous_integration_names_existing_parts() -> None:
     lines = (ROOT / ".ci/optional").read_text().splitlines()
     listed = {line.partition("#")[0].strip() for line in lines} - {""}
     assert listed and listed <= {part.name for part in PARTS}

@@ -1,4 +1,4 @@
-"""Traces of requests to a language model, as a real receiver of OTLP gets them."""
+"""Traces of requests to a language model, as a real OTLP receiver gets them."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_long_answers_have_a_bounded_number_of_events(traced: tuple[Receiver, st
     assert decode.events[-1].attributes[0].value.int_value == 400
 
 
-def test_what_is_refused_has_no_answer(traced: tuple[Receiver, str]) -> None:
+def test_refused_requests_have_no_answer_spans(traced: tuple[Receiver, str]) -> None:
     receiver, address = traced
     assert ask(address, user="refused", max_tokens=5000) == 400
     span = span_of(receiver, "generate tiny", "refused")

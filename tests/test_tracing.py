@@ -1,4 +1,4 @@
-"""Traces of a real server, as a real receiver of OTLP over HTTP gets them; and none when off."""
+"""Traces of a real server, as a real receiver of OTLP over HTTP gets them, and none when off."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ PHASES = ["receive", "decode", "queue", "compute", "encode"]
 
 
 class Receiver:
-    """What was sent, and where to send it."""
+    """The received spans, and the address to send them to."""
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -42,7 +42,7 @@ class Receiver:
         return [span for span in self.spans if span.name == name]
 
     def wait(self, name: str, count: int = 1) -> list[Span]:
-        """The spans of a name, once there are so many."""
+        """Wait for this many spans of a name; return them."""
         until(lambda: len(self.named(name)) >= count, f"no {count} spans {name}")
         return self.named(name)
 
@@ -89,7 +89,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def address(receiver: Receiver) -> Iterator[str]:
-    """A server that traces to the receiver, often."""
+    """A server that sends traces to the receiver at short intervals."""
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with patch.dict(os.environ, given), running(ROOT / "models", "--tracing") as server:
         yield server.address
@@ -98,7 +98,7 @@ def address(receiver: Receiver) -> Iterator[str]:
 def post(
     address: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """The status of an answer, and its traceresponse."""
+    """Send a request; return the status and the traceresponse of the answer."""
     with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
         connection.request("POST", path, body, dict(headers or {}))
         answer = connection.getresponse()
@@ -111,7 +111,7 @@ def attributes(span: Span) -> dict[str, object]:
 
 
 def of(receiver: Receiver, traceresponse: str) -> Span:
-    """The span that a response names."""
+    """Return the span that a response names."""
     _, trace, span, _ = traceresponse.split("-")
 
     def found() -> list[Span]:
@@ -130,7 +130,7 @@ def test_a_request_is_a_span_in_the_clients_trace_with_a_child_for_each_phase(
     if way == "read elsewhere":
         body += b" " * 40_000
     elif way != "direct":
-        # What is compressed takes the way of every ASGI application.
+        # A compressed body is handled by the ASGI application.
         body, headers = gzip.compress(body), headers | {"Content-Encoding": "gzip"}
     status, answered = post(address, PATH, body, headers)
     assert status == 200 and answered.startswith(PARENT[:36])
@@ -156,7 +156,7 @@ def test_without_a_context_a_trace_begins(receiver: Receiver, address: str) -> N
     assert not of(receiver, answered).parent_span_id
 
 
-def test_computing_is_linked_to_the_batch_and_the_batch_to_its_requests(
+def test_compute_spans_link_to_the_batch_and_the_batch_to_its_requests(
     receiver: Receiver, address: str
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
@@ -179,7 +179,7 @@ def test_a_request_that_fails_has_a_span_without_a_batch(receiver: Receiver, add
     assert attributes(span)["quantserve.outcome"] == "invalid"
 
 
-def test_what_the_client_does_not_sample_is_not_sent(receiver: Receiver, address: str) -> None:
+def test_unsampled_traces_are_not_sent(receiver: Receiver, address: str) -> None:
     other = UNSAMPLED.replace("0af7", "0bf7")
     status, answered = post(address, PATH, EXAMPLE, {"traceparent": other})
     assert status == 200 and answered.endswith("-00")
@@ -188,7 +188,7 @@ def test_what_the_client_does_not_sample_is_not_sent(receiver: Receiver, address
     assert other[3:35] not in [span.trace_id.hex() for span in receiver.spans]
 
 
-def test_histograms_lead_to_traces(receiver: Receiver, address: str) -> None:
+def test_histograms_have_exemplars_of_traces(receiver: Receiver, address: str) -> None:
     _, answered = post(address, PATH, EXAMPLE)
     of(receiver, answered)
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -206,7 +206,7 @@ def test_histograms_lead_to_traces(receiver: Receiver, address: str) -> None:
         )
 
 
-def test_what_has_not_been_sent_is_sent_at_the_end() -> None:
+def test_remaining_spans_are_sent_at_the_stop() -> None:
     with receiving() as last:
         slow = {"OTEL_EXPORTER_OTLP_ENDPOINT": last.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
         with patch.dict(os.environ, slow), running(ROOT / "models", "--tracing") as server:
@@ -233,7 +233,7 @@ def test_a_request_over_grpc_is_a_trace_in_its_context(receiver: Receiver) -> No
     assert [each.name for each in receiver.children(span)] == PHASES
 
 
-def test_when_off_nothing_of_it_is_imported_and_no_header_is_added() -> None:
+def test_when_off_nothing_is_imported_and_no_header_is_added() -> None:
     code = (
         "import sys, service.commands.serve, service.app; print('opentelemetry.sdk' in sys.modules)"
     )
@@ -243,7 +243,7 @@ def test_when_off_nothing_of_it_is_imported_and_no_header_is_added() -> None:
         assert post(server.address, PATH, EXAMPLE, {"traceparent": PARENT}) == (200, "")
 
 
-def test_without_the_packages_it_says_what_to_install() -> None:
+def test_without_the_packages_the_error_names_what_to_install() -> None:
     code = (
         "import sys; sys.modules['opentelemetry.sdk'] = None; from service.cli import main; "
         "sys.exit(main(['serve', '--tracing', '--port', '0']))"

@@ -1,6 +1,6 @@
-"""What `pip install quantserve` brings: everything that runs, away from the repository.
+"""The package of `pip install quantserve` works outside the repository.
 
-One build and one installation with the declared dependencies, so pip needs a package index.
+Builds and installs once, with the declared dependencies, so pip requires a package index.
 """
 
 import json
@@ -36,7 +36,7 @@ def run(*command: object, cwd: Path) -> str:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Nothing by which modules of the repository could be found."""
+    """Return an environment in which modules of the repository cannot be found."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {**kept, "XDG_STATE_HOME": str(folder / "state")}
 
@@ -135,7 +135,9 @@ def test_only_the_name_quantserve_is_installed(wheel: Path) -> None:
     assert {re.sub(r"-.*dist-info", "", name) for name in top} == {"quantserve"}
 
 
-def test_a_wheel_from_the_repository_is_that_from_the_sdist(wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_from_the_repository_equals_that_from_the_sdist(
+    wheel: Path, tmp_path: Path
+) -> None:
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     (other,) = tmp_path.glob("*.whl")
     first, second = zipfile.ZipFile(wheel), zipfile.ZipFile(other)
@@ -150,7 +152,9 @@ def test_a_wheel_from_the_repository_is_that_from_the_sdist(wheel: Path, tmp_pat
         ("import os, service.config", "line 1 still imports service"),
     ],
 )
-def test_the_build_refuses_what_it_cannot_rename(line: str, problem: str, tmp_path: Path) -> None:
+def test_the_build_refuses_module_names_that_it_cannot_rename(
+    line: str, problem: str, tmp_path: Path
+) -> None:
     for name in ("service", "models", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -162,7 +166,7 @@ def test_the_build_refuses_what_it_cannot_rename(line: str, problem: str, tmp_pa
     assert f"wrong.py: {problem}" in done.stdout + done.stderr
 
 
-def test_nothing_of_the_repository_but_the_package_is_in_the_sdist(built: Path) -> None:
+def test_the_sdist_contains_only_the_package(built: Path) -> None:
     (file,) = built.glob("*.tar.gz")
     with tarfile.open(file) as sdist:
         names = {name.partition("/")[2].partition("/")[0] for name in sdist.getnames()} - {""}
@@ -171,7 +175,7 @@ def test_nothing_of_the_repository_but_the_package_is_in_the_sdist(built: Path) 
     }  # fmt: skip
 
 
-def test_an_index_takes_the_metadata(built: Path) -> None:
+def test_package_indexes_accept_the_metadata(built: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
 
 
@@ -179,12 +183,12 @@ def test_the_package_is_typed(wheel: Path) -> None:
     assert "quantserve/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
-def test_it_serves_a_shipped_model(installed: Installed, server: Running) -> None:
+def test_the_installed_server_serves_a_shipped_model(installed: Installed, server: Running) -> None:
     answer = server.ask(infer(example(installed)))
     assert answer.status == 200 and answer.json["model_version"] == "2"
 
 
-def test_its_codec_process_decodes_large_bodies(installed: Installed, server: Running) -> None:
+def test_the_codec_process_decodes_large_bodies(installed: Installed, server: Running) -> None:
     request = json.loads(example(installed))
     (tensor,) = request["inputs"]
     tensor["shape"][0], tensor["data"] = 16, tensor["data"] * 16
@@ -194,11 +198,11 @@ def test_its_codec_process_decodes_large_bodies(installed: Installed, server: Ru
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics"])
-def test_its_pages_are_there(server: Running, path: str) -> None:
+def test_pages_are_served(server: Running, path: str) -> None:
     assert server.ask(get(path)).status == 200
 
 
-def test_the_files_of_its_documentation_are_there(server: Running) -> None:
+def test_the_files_of_the_documentation_exist(server: Running) -> None:
     page = server.ask(get("/docs")).body.decode()
     files = re.findall(r'(?:src|href)="(?:\./|/)?([^":]+\.(?:js|css|png))"', page)
     assert len(files) >= 2, page
@@ -206,15 +210,15 @@ def test_the_files_of_its_documentation_are_there(server: Running) -> None:
         assert server.ask(get(f"/{file}")).status == 200, file
 
 
-def test_its_commands_find_key_and_server(installed: Installed, server: Running) -> None:
-    """The version that comes is tried in a process of its own at first."""
+def test_commands_find_key_and_server(installed: Installed, server: Running) -> None:
+    """The uploaded version is first rehearsed in a separate process."""
     url = f"http://127.0.0.1:{server.port}"
     for version in (1, 2):
         installed.quantserve("swap", "digits", version, "--url", url)
         assert server.ask(infer(example(installed))).json["model_version"] == str(version)
 
 
-def test_its_supervisor_replaces_a_server(installed: Installed, server: Running) -> None:
+def test_the_supervisor_replaces_a_server(installed: Installed, server: Running) -> None:
     (before,) = server.children
     os.kill(before, signal.SIGSEGV)
     until(lambda: server.children not in ([], [before]), "no other server came")
@@ -228,13 +232,13 @@ def _ready(installed: Installed, url: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_its_other_commands_run(installed: Installed) -> None:
+def test_other_commands_run(installed: Installed) -> None:
     assert "--max-drop" in installed.quantserve("quantize", "--help")
     assert "INT8 QDQ" in installed.quantserve("inspect", "models/digits/2/model.onnx")
     assert "cores" in installed.quantserve("hardware")
 
 
-def test_it_quantizes(installed: Installed) -> None:
+def test_quantize_runs(installed: Installed) -> None:
     installed.quantserve("examples", "--fp32")
     installed.quantserve(
         "quantize", "fp32/digits.onnx", "--data", "fp32/digits.npz", "--budget", "5s",

@@ -1,4 +1,4 @@
-"""Models of a few bytes, one for each thing that a test of the protocol wants to see."""
+"""Models of a few bytes, one for each feature that the tests of the protocol need."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ ONE_THREAD = "[instances]\ncount = 1\nthreads = 1\n"
 
 
 def identity(folder: Path, datatype: str) -> None:
-    """``same_<datatype>``: gives ``x`` [-1, -1] back as ``y``."""
+    """``same_<datatype>``: returns ``x`` [-1, -1] as ``y``."""
     x, y = (value(name, ["batch", "n"], DATATYPES[datatype]) for name in ("x", "y"))
     save(model([node("Identity", "x", to="y")], [x], [y]), folder / f"same_{datatype.lower()}")
 
 
 def limited(folder: Path) -> None:
-    """``limited``: gives ``x`` FP32 [-1, -1] back as ``y``, 64 rows at most."""
+    """``limited``: returns ``x`` FP32 [-1, -1] as ``y``, at most 64 rows."""
     x, y = (value(name, ["batch", "n"]) for name in ("x", "y"))
     save(model([node("Identity", "x", to="y")], [x], [y]), folder / "limited")
     (folder / "limited/model.toml").write_text("[batching]\nmax_batch_size = 64\n")
@@ -52,7 +52,7 @@ def scalar(folder: Path) -> None:
 
 
 def fixed(folder: Path) -> None:
-    """``fixed``: minus ``x``, FP32 [2, 3]: no axis of any length."""
+    """``fixed``: minus ``x``, FP32 [2, 3], with fixed axes only."""
     x, y = value("x", [2, 3]), value("y", [2, 3])
     save(model([node("Neg", "x", to="y")], [x], [y]), folder / "fixed")
 
@@ -95,7 +95,7 @@ def normalizer(folder: Path, **attributes: object) -> None:
 
 
 def wide(folder: Path, width: int) -> None:
-    """``wide``: ``x`` FP32 [-1, 1] so many times over: a large answer to a small request."""
+    """``wide``: repeats ``x`` FP32 [-1, 1] many times: a large answer to a small request."""
     tile = node("Tile", "x", "repeats", to="y")
     x, y = value("x", ["batch", 1]), value("y", ["batch", width])
     save(model([tile], [x], [y], [constant("repeats", [1, width], "int64")]), folder / "wide")
@@ -103,7 +103,7 @@ def wide(folder: Path, width: int) -> None:
 
 
 def counting(folder: Path, name: str = "counting", toml: str = ONE_THREAD) -> None:
-    """Takes ``n``, INT64 [1], and counts so far, a microsecond or so each, to ``y``, INT64 [1]."""
+    """Counts to ``n``, INT64 [1], about a microsecond for each number; returns ``y``, INT64 [1]."""
     body = helper.make_graph(
         [node("Identity", "go", to="on"), node("Add", "at", "one", to="next")],
         "body",
@@ -119,9 +119,8 @@ def counting(folder: Path, name: str = "counting", toml: str = ONE_THREAD) -> No
 
 
 def comparing(folder: Path, name: str = "comparing", toml: str = ONE_THREAD) -> None:
-    """Takes ``n``, INT64 [1], compares so many boxes with each other, in one node, and gives how
-    many it has kept to ``y``, INT64 [1]: 300,000 take more than a minute, and no more memory than
-    they need."""
+    """Compares ``n``, INT64 [1], boxes with each other in one node; ``y``, INT64 [1], is the number
+    of boxes kept. 300,000 boxes take more than a minute, but little memory."""
     nodes = [
         node("Squeeze", "n", to="count"),
         node("Range", "none", "count", "step", to="at"),
@@ -153,7 +152,7 @@ def comparing(folder: Path, name: str = "comparing", toml: str = ONE_THREAD) -> 
 
 
 def allocating(folder: Path, name: str = "allocating", toml: str = "") -> None:
-    """Takes ``n``, INT64 [1], and sums so many ones to ``y``, FP32 [1]."""
+    """Sums ``n``, INT64 [1], ones to ``y``, FP32 [1]."""
     ones = node("ConstantOfShape", "n", to="ones", value=constant("value", [1], "float32"))
     nodes = [
         ones,

@@ -1,8 +1,8 @@
-"""Models of a few kilobytes that take texts, each with a tokenizer of a few words, in folders as
-Hugging Face and Optimum lay them out.
+"""Text models of a few kilobytes, each with a tokenizer of a few words, in folders as Hugging Face
+and Optimum write them.
 
-The state of a token is its vector plus the mean of the vectors of its text, so that it depends on
-all tokens and on nothing else.
+The state of a token is its vector plus the mean of the vectors of its text, so it depends on all
+tokens of the text only.
 """
 
 import json
@@ -23,7 +23,7 @@ ENCODER, POOLED = "last_hidden_state", "sentence_embedding"
 
 
 def tokenizer(truncation: int | None = None) -> Tokenizer:
-    """Words, in lower case, between [CLS] and [SEP]."""
+    """Return a tokenizer of lower-case words between [CLS] and [SEP]."""
     words = {word: number for number, word in enumerate(VOCABULARY)}
     found = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     found.normalizer = normalizers.Lowercase()
@@ -40,18 +40,18 @@ def tokenizer(truncation: int | None = None) -> Tokenizer:
 
 
 def table(seed: int = 0) -> np.ndarray:
-    """The vectors of the tokens [vocabulary, width], and two more for the types."""
+    """Return the vectors of the tokens [vocabulary, width], and two more for the token types."""
     return np.random.default_rng(seed).standard_normal((len(VOCABULARY) + 2, WIDTH), np.float32)
 
 
 def states(ids: list[int], types: list[int] | None = None, seed: int = 0) -> np.ndarray:
-    """What the graph computes for one text: its states [tokens, width]."""
+    """Compute the graph's states of one text, [tokens, width]."""
     vectors = table(seed)[ids] + table(seed)[np.array(types or [0] * len(ids)) + len(VOCABULARY)]
     return vectors + vectors.mean(axis=0)
 
 
 def head(labels: int) -> np.ndarray:
-    """The weights [width, labels] from states to scores."""
+    """Return the weights [width, labels] from states to scores."""
     return np.random.default_rng(9).standard_normal((WIDTH, labels), np.float32)
 
 
@@ -118,7 +118,7 @@ def write(
     files: dict[str, Any] | None = None,
     **options: Any,
 ) -> Path:
-    """A version's folder: the graph, tokenizer.json, config.json and other ``files`` of JSON."""
+    """Write a version's folder: graph, tokenizer.json, config.json and other JSON ``files``."""
     home.mkdir(parents=True, exist_ok=True)
     onnx.save(graph(output, len(labels), **options), home / "model.onnx")
     tokenizer(truncation).save(str(home / "tokenizer.json"))
@@ -132,23 +132,24 @@ def write(
 
 
 def embedder(home: Path, **options: Any) -> Path:
-    """States of all tokens, as Optimum exports an encoder, with sentence-transformers' files."""
+    """Write an encoder that returns the states of all tokens, as from Optimum and
+    sentence-transformers."""
     pooling = {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True}
     return write(home, files={"1_Pooling/config.json": pooling}, **options)
 
 
 def classifier(home: Path, labels: tuple[str, ...] = ("bad", "good", "so"), **more: Any) -> Path:
-    """Scores of labels."""
+    """Write a model that returns scores of labels."""
     kind = "BertForSequenceClassification"
     return write(home, output="logits", labels=labels, architecture=kind, **more)
 
 
 def reranker(home: Path, **options: Any) -> Path:
-    """One score."""
+    """Write a model that returns one score."""
     return classifier(home, ("LABEL_0",), **options)
 
 
 def tagger(home: Path, labels: tuple[str, ...] = ("O", "B-PER", "I-PER", "B-LOC")) -> Path:
-    """Scores of labels for each token."""
+    """Write a model that returns scores of labels for each token."""
     kind = "BertForTokenClassification"
     return write(home, output="tokens", labels=labels, architecture=kind)

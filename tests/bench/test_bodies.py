@@ -1,4 +1,4 @@
-"""What is sent is what the server reads, in both formats."""
+"""The server reads the requests of both formats as they were meant."""
 
 import json
 
@@ -42,19 +42,19 @@ def test_both_formats_are_read_as_the_same_tensor(tensor: Tensor) -> None:
         assert (found.array == tensor.array).all()
 
 
-def test_json_that_was_given_is_sent_as_it_is() -> None:
+def test_given_json_is_sent_unchanged() -> None:
     text = b'{ "inputs" : [] }'
     assert json_body(Request((), {}, text)).content == text
 
 
-def test_classes_are_asked_for_in_the_binary_format_too() -> None:
+def test_classes_are_requested_in_the_binary_format_too() -> None:
     output = {"name": "y", "parameters": {"classification": 3, "binary_data": False}}
     body = binary_body(Request((), {"outputs": [output]}))
     (found,) = json.loads(body.content)["outputs"]
     assert found == {"name": "y", "parameters": {"classification": 3}}
 
 
-def test_rows_are_repeated_in_turn() -> None:
+def test_rows_are_repeated_in_order() -> None:
     x = Tensor("x", DATATYPES["FP32"], np.float32([[1, 2], [3, 4]]))
     scalar = Tensor("s", DATATYPES["INT64"], np.array(7))
     found = Request((x, scalar)).with_rows(3).inputs

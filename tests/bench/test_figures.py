@@ -1,4 +1,4 @@
-"""Figures of a run, and what is said of them."""
+"""The figures of a run, and notes about them."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from service.bench.figures import HEADS, head, line, notes, run_of, values
 from service.bench.loops import Observed
 
 
-def test_latencies_are_in_milliseconds_and_of_answers_alone() -> None:
+def test_latencies_are_in_milliseconds_and_exclude_errors() -> None:
     seen = Observed(
         [i / 1000 for i in range(1, 101)], Counter({"503": 2}), {"503": b"{}"}, 2.0, 0.1
     )
@@ -27,7 +27,7 @@ def test_a_run_without_an_answer_has_no_latency() -> None:
 
 
 @pytest.mark.parametrize(("cpu", "limited"), [(0.5, False), (0.97, True), (1.3, True)])
-def test_it_is_said_where_the_client_was_the_limit(cpu: float, limited: bool) -> None:
+def test_a_note_says_that_the_client_was_the_limit(cpu: float, limited: bool) -> None:
     run = run_of("json", 32, None, Observed([0.1], seconds=1.0, client_cpu=cpu))
     assert values(run)["client_limited"] is limited
     assert ["this client was the limit" in note for note in notes(run)] == [True] * limited
@@ -39,7 +39,7 @@ def test_a_reason_is_the_servers_message() -> None:
     assert run_of("json", 1, None, seen).reasons == {"503": "full", "500": "<html>"}
 
 
-def test_columns_stand_under_their_heads() -> None:
+def test_columns_are_aligned_with_their_headers() -> None:
     shown = line(run_of("binary", 1000, None, Observed([1.2], seconds=1.0)))
     assert len(shown) == len(head()) == 80
     for word in HEADS[1:]:

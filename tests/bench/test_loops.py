@@ -1,4 +1,4 @@
-"""The load generator against servers that stall, refuse, hang up and never answer."""
+"""The load generator with servers that stall, refuse, close connections and never answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,9 +47,9 @@ def load(server: Server, seconds: float = 0.1, patience: float = 60.0) -> Load:
     return Load(server, [server.request("/x", {}, b"{}")], seconds, patience)
 
 
-async def test_what_was_due_while_the_server_stalled_is_charged_for_it() -> None:
-    """Each was answered after the first: counted from when it was due, its latency is the first
-    one's less the time between the two."""
+async def test_latency_counts_from_the_due_time_while_the_server_stalls() -> None:
+    """Each request is answered after the first: from its due time, its latency is the first
+    latency less the time between both."""
     late = asyncio.Event()
 
     async def answer(number: int) -> bytes:
@@ -67,7 +67,7 @@ async def test_what_was_due_while_the_server_stalled_is_charged_for_it() -> None
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-async def test_an_open_loop_sends_what_it_was_told(connections: int) -> None:
+async def test_an_open_loop_sends_all_scheduled_requests(connections: int) -> None:
     async def answer(number: int) -> bytes:
         return BUSY if number % 4 == 3 else OK
 
@@ -95,7 +95,7 @@ async def test_each_client_of_a_closed_loop_waits_for_its_answer() -> None:
     assert not seen.errors
 
 
-async def test_a_connection_that_the_server_ends_is_opened_again() -> None:
+async def test_a_closed_connection_is_opened_again() -> None:
     async def answer(number: int) -> bytes:
         return LAST if number % 2 else OK
 
@@ -114,7 +114,7 @@ async def test_a_request_without_an_answer_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-async def test_what_is_never_answered_is_counted(is_open: bool) -> None:
+async def test_requests_that_are_never_answered_are_counted(is_open: bool) -> None:
     never = asyncio.Event()
 
     async def answer(number: int) -> bytes:
@@ -129,7 +129,7 @@ async def test_what_is_never_answered_is_counted(is_open: bool) -> None:
     assert (seen.latencies, seen.errors) == ([], {TIMEOUT: 10 if is_open else 2})
 
 
-async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
+async def test_a_missing_server_is_an_error_at_once() -> None:
     async def answer(number: int) -> bytes:
         return OK
 
@@ -139,7 +139,7 @@ async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
         await closed_loop(load(server), 2)
 
 
-def test_the_port_and_the_prefix_come_from_the_address() -> None:
+def test_the_address_contains_port_and_prefix() -> None:
     assert Server.of("https://[::1]/a/") == Server("::1", 443, True, "/a")
     request = Server.of("http://[::1]:81/a/").request("/x", {"K": "v"}, b"ab")
     assert request == b"POST /a/x HTTP/1.1\r\nHost: [::1]:81\r\nK: v\r\nContent-Length: 2\r\n\r\nab"

@@ -1,4 +1,4 @@
-"""Where rows come from; what does not suit the model is named."""
+"""The source of rows; errors name rows that do not fit the model."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_an_archive_is_cut_into_requests(tmp_path: Path, rows: int, expected: li
         assert [t.array.dtype for t in found.requests[0].inputs] == [np.float32, np.int64]
 
 
-def test_inputs_that_are_not_one_batch_are_one_request(tmp_path: Path) -> None:
+def test_inputs_that_share_no_batch_are_one_request(tmp_path: Path) -> None:
     found = from_file(npz(tmp_path, x=X, ids=IDS[:3]), METADATA, 1)
     assert shapes(found) == [[(4, 2), (3, 3)]]
     whole = {**METADATA, "parameters": {"batching": "requests"}}
@@ -59,7 +59,7 @@ def test_inputs_that_are_not_one_batch_are_one_request(tmp_path: Path) -> None:
         ({"x": X, "ids": np.uint64([[2**63]])}, "values of uint64 do not fit"),
     ],
 )
-def test_an_array_that_does_not_suit_is_named(
+def test_an_array_that_does_not_fit_is_named(
     tmp_path: Path, arrays: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
@@ -77,14 +77,14 @@ def test_an_array_that_does_not_suit_is_named(
         {"dataframe_split": {"columns": ["x"], "data": [[1]]}},
     ],
 )
-def test_a_body_of_v1_is_sent_as_it_is(tmp_path: Path, body: dict[str, Any]) -> None:
+def test_a_v1_body_is_sent_unchanged(tmp_path: Path, body: dict[str, Any]) -> None:
     path = tmp_path / "v1.json"
     path.write_text(json.dumps(body))
     assert from_file(path, METADATA, 1) == Rows(str(path), (), path.read_bytes())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"inputs": [{"name": "x", "datatype": "FP99"}]}'])
-def test_a_file_that_is_no_request_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_request_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ConfigError, match=r"a\.json"):
         from_file(tmp_path / "a.json", METADATA, 1)
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_request_is_refused(tmp_path: Path, text: str) -> None
 
 
 @pytest.mark.parametrize("datatype", ["BOOL", "UINT8", "INT64", "FP16", "BF16", "FP64", "BYTES"])
-def test_rows_of_every_datatype_are_made_up(datatype: str) -> None:
+def test_rows_of_every_datatype_are_generated(datatype: str) -> None:
     inputs = [{"name": "x", "datatype": datatype, "shape": [-1, -1, 3]},
               {"name": "s", "datatype": datatype, "shape": []}]  # fmt: skip
     (request,) = _made_up({"name": "m", "inputs": inputs}, 2).requests
@@ -103,7 +103,7 @@ def test_rows_of_every_datatype_are_made_up(datatype: str) -> None:
     assert all(t.array.dtype == t.datatype.dtype for t in request.inputs)
 
 
-def test_a_shape_that_nobody_knows_is_asked_for() -> None:
+def test_an_unknown_shape_requires_data() -> None:
     odd = {**METADATA, "parameters": {"any_shape": '"x"'}}
     with pytest.raises(ConfigError, match="--data"):
         _made_up(odd, 1)

@@ -1,1 +1,1 @@
-"""What the server costs next to the HTTP limit, the compute limit and a tutorial's endpoint."""
+"""The server compared to the HTTP limit, the compute limit and a tutorial's endpoint."""

@@ -1,11 +1,11 @@
-"""`python -m tests.benchmarks.attacks [name ...]`: what hostile clients cost everybody else.
+"""`python -m tests.benchmarks.attacks [name ...]`: the cost of hostile clients for other clients.
 
 A server with a small memory budget serves the digit model and one whose answers are large; one with
 the budget of the machine reads the largest bodies of each kind (``large_bodies``). A paced client
-asks for digits, first alone, then beside each attack. A name stands for all attacks that it is
-part of. Of each are told: the client's p99 in
-milliseconds, without and with the attack, how many of its requests failed, the peak of the server's
-resident memory, and the statuses that the attackers got.
+asks for digits, first alone, then during each attack. A name selects all attacks whose name
+contains it. The output for each attack is the client's p99 in milliseconds, without and with the
+attack, its failed requests, the peak of the server's resident memory, and the statuses that the
+attackers received.
 """
 
 import argparse
@@ -56,10 +56,10 @@ Run = Callable[[int, float], Statuses]
 
 
 class Attack(NamedTuple):
-    """Something hostile, in a process of its own; ``prepare`` may take its time.
+    """An attack, in a separate process; ``prepare`` may take long.
 
-    ``budget`` is that of the server in bytes, 0 for the machine's; ``statuses`` are those that are
-    expected, none for any.
+    ``budget`` is the memory budget of the server in bytes, 0 for the machine's; ``statuses`` are
+    the expected statuses, empty for any.
     """
 
     name: str
@@ -75,7 +75,7 @@ def wide(rows: int = 1, binary: bool = True, **more: object) -> bytes:
 
 
 def largest(datatype: str = "FP32") -> tuple[bytes, int]:
-    """A binary body of the largest size, and the length of its JSON part."""
+    """Return a binary body of the largest size, and the length of its JSON part."""
     size = (LARGEST - 1024) // 4
     x: dict[str, object] = {"name": "x", "datatype": datatype, "shape": [1, size]}
     x["parameters"] = {"binary_data_size": 4 * size}
@@ -90,7 +90,7 @@ def raw_post(datatype: str, path: str) -> bytes:
 
 
 def json_bodies() -> list[bytes]:
-    """JSON of the largest size, of elements that are small as text."""
+    """Return JSON of the largest size, of elements that are small as text."""
     head = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,%d],"data":['
     bodies = []
     for unit in UNITS:
@@ -103,7 +103,7 @@ UNITS = (b'"",', b"[],", b"0.5,", b"7,")
 
 
 def repeatedly(requests: Sequence[bytes], at_once: int) -> Run:
-    """Send these requests in turn over so many connections, until the time is over."""
+    """Send these requests in rotation over this many connections, until the time is over."""
 
     def run(port: int, until: float) -> Statuses:
         def attack(first: int) -> Statuses:
@@ -120,7 +120,7 @@ def repeatedly(requests: Sequence[bytes], at_once: int) -> Run:
 
 
 def asked(port: int, request: bytes) -> str:
-    """The status of the answer, which may come before all is sent."""
+    """Return the status of the answer, which may arrive before everything is sent."""
     with Line(port) as line:
         sender = threading.Thread(target=send, args=(line.socket, request), daemon=True)
         sender.start()
@@ -140,7 +140,7 @@ def send(line: socket.socket, request: bytes) -> None:
 
 
 def repeated_outputs() -> Run:
-    """One output 150 times, plain and in 150 bytes of gzip; and each form of one that is large."""
+    """Request one output 150 times, plain and in 150 bytes of gzip; and large outputs."""
     many = wide(outputs=[{"name": "y"}] * 150)
     packed = post(WIDE, gzip.compress(many), Content_Encoding="gzip", Accept_Encoding="gzip")
     large = [post(WIDE, wide(rows)) for rows in (4, 60)]
@@ -148,7 +148,7 @@ def repeated_outputs() -> Run:
 
 
 def large_bodies() -> Run:
-    """Sixteen bodies of 64 MiB at once, in each form."""
+    """Send sixteen bodies of 64 MiB at once, in each form."""
     plain = json_bodies()
     requests = [
         raw_post("FP32", SAME),
@@ -161,12 +161,12 @@ def large_bodies() -> Run:
 
 
 def unread_answers() -> Run:
-    """See there."""
+    """See ``leave_unread``."""
     return leave_unread
 
 
 def leave_unread(port: int, until: float) -> Statuses:
-    """A hundred connections that ask for 20 MiB each and read nothing; again and again."""
+    """Open a hundred connections that request 20 MiB each and read nothing; repeat."""
     counts = Statuses()
     while monotonic() < until:
         lines = [Line(port) for _ in range(100)]
@@ -180,7 +180,7 @@ def leave_unread(port: int, until: float) -> Statuses:
 
 
 def largest_body(name: str) -> Run:
-    """Sixteen times at once one of the largest bodies that are read, or refused, as a whole."""
+    """Send one of the largest bodies, read or refused as a whole, sixteen times at once."""
     request = largest_bodies.request(largest_bodies.ATTACKS[name])
     return repeatedly([request], largest_bodies.AT_ONCE)
 
@@ -205,7 +205,7 @@ class Result(NamedTuple):
 
 
 def measured(port: int, seconds: float, attacks: Sequence[Attack], folder: Path) -> Result:
-    """Ask for digits while these attacks run at once."""
+    """Ask for digits while these attacks run concurrently."""
     context, lines = get_context("spawn"), []
     for attack in attacks:
         line, other = context.Pipe()
@@ -222,8 +222,8 @@ def measured(port: int, seconds: float, attacks: Sequence[Attack], folder: Path)
 
 
 def in_a_process(attack: Attack, line: Connection) -> None:
-    """Attack when told. With less priority than the server and the paced client: what they lose to
-    attackers on the same cores is not the server's."""
+    """Attack on a signal, at a lower priority than the server and the paced client: time that they
+    lose to attackers on the same cores is not the server's fault."""
     os.nice(10)
     run = attack.prepare()
     line.send("ready")
@@ -231,7 +231,7 @@ def in_a_process(attack: Attack, line: Connection) -> None:
 
 
 def paced(port: int, seconds: float, folder: Path) -> Array:
-    """When requests for digits were due and done, and their statuses."""
+    """Return the due times, the end times and the statuses of the requests for digits."""
     out, digits = folder / "paced.npy", ROOT / "models/digits/example.json"
     command = [sys.executable, "-m", "tests.benchmarks.paced", "--port", str(port)]
     command += ["--path", "/v2/models/digits/infer", "--body", str(digits)]
@@ -265,14 +265,14 @@ def main() -> int:
 
 
 def misses(attack: Attack, quiet: Result, under: Result, peak: float) -> bool:
-    """Whether a target was missed."""
+    """Return True if a target was missed."""
     surprising = attack.statuses and set(under.statuses) - attack.statuses
     large = attack.budget and peak > PEAK_TARGET_MB
     return under.p99 > quiet.p99 + P99_TARGET_MS or under.failed > 0 or bool(surprising or large)
 
 
 def attacked(attacks: Sequence[Attack], seconds: float) -> tuple[Result, Result, float]:
-    """A server of its own, in quiet and under attack, and its peak of memory in MB."""
+    """Measure a new server without and with the attack; return also its peak memory in MB."""
     budget = attacks[0].budget
     flags = ("--memory-budget", str(budget), "--shutdown-timeout", "5")
     with tempfile.TemporaryDirectory() as name:
@@ -288,7 +288,7 @@ def attacked(attacks: Sequence[Attack], seconds: float) -> tuple[Result, Result,
 
 
 def put_models(models: Path) -> None:
-    """The digit model, one whose answers are large, and those that answer what they got."""
+    """Write the digit model, a model with large answers, and models that return their inputs."""
     copytree(ROOT / "models/digits", models / "digits")
     tiny_models.wide(models, WIDTH)
     alone = tiny_models.ONE_THREAD + "[batching]\nmax_batch_size = 1\n"

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks.codec BEFORE`: JSON to tensors and back, against another checkout.
 
-Both work in turns; below 1, this one is faster. Then the time for 64 MiB of nothing but NaN.
+Both run alternately; below 1, this checkout is faster. Then the time for 64 MiB of NaN only.
 """
 
 import subprocess
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def measured(sides: list[subprocess.Popen[str]], order: str, turn: int) -> list[float]:
-    """Seconds of one call before and after; every other turn the latter comes first."""
+    """Return the seconds of a call before and after; in every other round the second runs first."""
     found = {}
     for side in sides[:: 1 if turn % 2 else -1]:
         assert side.stdin and side.stdout
@@ -65,7 +65,7 @@ def measured(sides: list[subprocess.Popen[str]], order: str, turn: int) -> list[
 
 
 def large(value: str) -> None:
-    """Seconds for a body of 64 MiB."""
+    """Return the seconds for a body of 64 MiB."""
     from service.api.protocol.codec import decode
 
     count = 2**24 - 64

@@ -1,4 +1,4 @@
-"""The compute limit: rows/s of bare `session.run` calls, in a process of its own.
+"""The compute limit: rows/s of bare `session.run` calls, in a separate process.
 
 The sessions are those of a competent user: ONNX Runtime's defaults, or what is faster. A model that
 batches runs at its best batch size and thread count; one that does not runs row by row, one row on
@@ -33,7 +33,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The way of running that gave the most rows/s, and what a lone row takes."""
+    """The settings with the most rows/s, and the time of a single row."""
 
     batch: int
     intra_op_threads: int
@@ -87,8 +87,9 @@ def computing(served: Served) -> Iterator[Compute]:
 def load(
     graph: Path, threads: int, spinning: bool = True, kernels: Kernels | None = None
 ) -> onnxruntime.InferenceSession:
-    """ONNX Runtime's defaults with so many threads. Kernels are the default ones as well, but for a
-    file whose answers they get wrong on this machine, unless `kernels` says otherwise."""
+    """Create a session with ONNX Runtime's defaults and this many threads. It uses the default
+    kernels too, except for a file for which they are wrong on this machine, unless `kernels` is
+    given."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not spinning:
@@ -98,7 +99,7 @@ def load(
 
 
 def rate(run: Callable[[], object], rows: int, callers: int, seconds: float) -> float:
-    """Rows/s of `run`, called in a loop by each of `callers` threads."""
+    """Return the rows/s of `run`, called in a loop by each of `callers` threads."""
     start = time.perf_counter()
     counts = [0] * callers
 
@@ -116,7 +117,7 @@ def rate(run: Callable[[], object], rows: int, callers: int, seconds: float) -> 
 
 
 def best(graph: Path, row: Tensors, batches: bool) -> Setting:
-    """Tries batch sizes, threads, callers, and both ways in which threads wait for work."""
+    """Try batch sizes, threads, callers, and both ways in which threads wait for work."""
     single = load(graph, 1)
     single.run(None, row)
     lone = 1000 / rate(lambda: single.run(None, row), 1, 1, PROBE)

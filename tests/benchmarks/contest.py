@@ -1,8 +1,8 @@
-"""One cell: some servers and the compute limit, loaded in turns by the same client.
+"""One cell: some servers and the compute limit, loaded alternately by the same client.
 
 The order is HTTP limit, candidate, compute limit, tutorial; every other round goes
-backwards. So the candidate always runs next to the two limits it is measured against, and
-a machine that slows down steadily favours nobody.
+backwards. So the candidate always runs next to the two limits it is compared with, and
+a machine that slows down steadily favours no server.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.benchmarks.wrk import Load, LoadError
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """All that stands ready for one model and one wire format."""
+    """The running servers and the compute limit, for one model and one wire format."""
 
     workload: str
     protocol: Protocol
@@ -39,7 +39,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Seconds: of the clock, and of CPU spent by the server and by all that is not ours."""
+    """Seconds: of the clock, of CPU time of the server, and of CPU time of unrelated processes."""
 
     wall: float
     server: float
@@ -53,7 +53,7 @@ class Clocks:
 
 
 class Tally:
-    """What the rounds of one cell add up to."""
+    """The sum of the rounds of one cell."""
 
     def __init__(self, field: Field, clients: int, seconds: int) -> None:
         self._field = field

@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.endless`: what runs without end cost those who ask other models, and
-how long the process takes to end with them.
+"""`python -m tests.benchmarks.endless`: the cost of endless runs for requests to other models, and
+the time that the process takes to stop with them.
 
-A constant stream of requests to the digit model, quiet and under each attack, in turns; the 99th
+A constant stream of requests to the digit model, quiet and under each attack, alternately; the 99th
 percentiles of one round are compared with each other. Then a signal while every model is busy.
 """
 
@@ -40,7 +40,7 @@ Attack = Callable[[int, threading.Event], None]
 
 
 def main() -> int:
-    """Measure, print, and say whether all targets were met."""
+    """Measure, print, and return whether all targets were met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each attack")

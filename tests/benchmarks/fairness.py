@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.fairness`: what a flood on one model costs the requests to another.
+"""`python -m tests.benchmarks.fairness`: the cost of a flood on one model for requests to another.
 
 Open loop: one model gets a few requests at a constant rate, first alone, then while a closed loop
 of many clients floods another one. Both models have runs of some milliseconds in threads. The rate
-must leave the first model far from its own capacity beside the flood: else its own queue counts.
+must be far below the capacity of the first model during the flood, else its own queue counts.
 """
 
 import argparse
@@ -24,7 +24,7 @@ P99 = 2.0
 
 
 def main() -> int:
-    """Measure, print, and say whether the target was met."""
+    """Measure, print, and return whether the target was met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
@@ -53,7 +53,7 @@ def main() -> int:
 async def _round(
     server: Server, seconds: float, rate: float, turns: int, flooded: list[str]
 ) -> tuple[Observed, Observed, Observed]:
-    """The other model alone, beside the flood, and the flood."""
+    """Measure the first model alone, then during the flood, and the flood."""
     load = Load(server, [_request("other", turns)], seconds, PATIENCE)
     alone = await open_loop(load, rate, CONNECTIONS)
     flood = asyncio.ensure_future(
@@ -71,7 +71,7 @@ def _request(model: str, turns: int) -> bytes:
 
 
 def _at(seen: Observed, percent: int) -> float:
-    """A percentile of the latencies, in milliseconds."""
+    """Return a percentile of the latencies, in milliseconds."""
     return quantiles(seen.latencies, n=100)[percent - 1] * 1e3
 
 

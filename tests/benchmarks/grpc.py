@@ -1,9 +1,9 @@
 """`python -m tests.benchmarks.grpc`: requests/s over gRPC to an empty call of grpc.aio.
 
-A tiny MLP and a model that takes and gives 600 kB; 32 clients on connections of their own: h2load
+A tiny MLP and a model with inputs and outputs of 600 kB; 32 clients, each on its connection: h2load
 (apt-get install nghttp2-client), since a client in Python would take more of the machine than the
-server. The empty call answers as many bytes as the model does. Servers in turns; the one that comes
-first changes with each round. Prints each round, the median of the ratios, the CPU time of a
+server. The empty call answers as many bytes as the model. Servers run alternately; the first one
+changes with each round. Prints each round, the median of the ratios, the CPU time of a
 request in each server, and for the tiny MLP requests/s of JSON over HTTP.
 
 Target: 0.6 of the empty call.
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was measured of one server: answers a second, and ms of CPU for each."""
+    """The measurement of one server: answers/s, and the CPU time of each in ms."""
 
     rate: float
     cpu: float
@@ -71,14 +71,14 @@ def main() -> int:
 
 
 def tiny(folder: Path) -> Case:
-    """The tiny MLP of the other benchmarks."""
+    """Return the tiny MLP of the other benchmarks."""
     served = models.prepare("tiny", folder)
     [(name, array)] = models.inputs(served.graph, 0).items()
     return case("tiny", served.repository, name, array, (1, 10), folder)
 
 
 def large(folder: Path) -> Case:
-    """A model that gives back what it got."""
+    """Return a model that returns its input."""
     (repository := folder / "models").mkdir()
     tiny_models.identity(repository, "FP32")
     array = np.ones((1, LARGE), np.float32)
@@ -134,7 +134,7 @@ def compare(case: Case, rounds: int, seconds: int, clients: int) -> float:
 
 
 def measured(case: Case, port: int, process: int, seconds: int, clients: int) -> Run:
-    """Load a server, after a second that is not counted."""
+    """Load a server, after one second of warm-up."""
     assert len(once(port, case.body)) == case.answer
     load(case, port, 1, clients)
     before = processes.cpu_seconds(process)
@@ -145,7 +145,7 @@ def measured(case: Case, port: int, process: int, seconds: int, clients: int) ->
 
 
 def load(case: Case, port: int, seconds: int, clients: int) -> int:
-    """The answers to clients that ask one call after the other."""
+    """Return the answers to clients that send one call after the other."""
     frame = case.body.with_name("frame")
     message = case.body.read_bytes()
     frame.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
@@ -160,7 +160,7 @@ def load(case: Case, port: int, seconds: int, clients: int) -> int:
 
 
 def over_http(case: Case, given: argparse.Namespace) -> float:
-    """Requests/s of the same model with JSON over HTTP."""
+    """Return the requests/s of the same model with JSON over HTTP."""
     graph = case.repository / case.model / "1/model.onnx"
     message = protocol.request(protocol.Protocol.JSON, models.inputs(graph, 0), ())
     body = case.body.with_name("body.json")
@@ -173,7 +173,7 @@ def over_http(case: Case, given: argparse.Namespace) -> float:
 
 @contextmanager
 def echo(size: int) -> Iterator[tuple[int, int]]:
-    """The empty call; gives port and process."""
+    """Start the server of the empty call; yield port and process."""
     port = free_port()
     command = ["-m", "tests.benchmarks.grpc_echo", "--port", str(port), "--bytes", str(size)]
     with running(command) as process:
@@ -182,7 +182,7 @@ def echo(size: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def quantserve(repository: Path, model: str, http: bool = False) -> Iterator[tuple[int, int]]:
-    """The server; gives its port for gRPC, or for HTTP, and its process."""
+    """Start quantserve; yield its port for gRPC or HTTP, and its process."""
     port, by_grpc = free_port(), free_port()
     command = ["-m", "service", "serve", "--models", str(repository), "--port", str(port)]
     command += ["--grpc-port", str(by_grpc), "--log-level", "error", "--no-supervisor"]

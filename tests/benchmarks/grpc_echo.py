@@ -1,6 +1,6 @@
-"""The limit for gRPC: an empty unary call of grpc.aio, whose answer has the size that is asked for.
+"""The limit for gRPC: an empty unary call of grpc.aio, whose answer has the requested size.
 
-No message is parsed or made, so nothing that is written in Python on grpc.aio can be faster.
+No message is parsed or built, so no server in Python on grpc.aio can be faster.
 """
 
 import argparse

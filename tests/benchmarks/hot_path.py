@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.hot_path BEFORE`: this checkout to another, on the tiny MLP.
+"""`python -m tests.benchmarks.hot_path BEFORE`: this checkout compared to another, on the tiny MLP.
 
-JSON and binary, 32 clients; servers in turns, each with the Python of its own checkout's .venv. The
-one that comes first changes with each round. Prints requests/s, CPU time of a request, start time
+JSON and binary, 32 clients; servers run alternately, each with the Python of its checkout's .venv.
+The first one changes with each round. Prints requests/s, CPU time of a request, start time
 and memory of each round, then the medians of the ratios and their spread. The CPU time is the
 steadiest of them on a busy machine.
 """
@@ -65,7 +65,7 @@ def main() -> int:
 def measured(
     checkout: Path, served: models.Served, scratch: Path, seconds: int
 ) -> dict[str, float]:
-    """The figures of a checkout's server, by their names."""
+    """Return the figures of a checkout's server, by name."""
     found: dict[str, float] = {}
     with serving(checkout, served.repository) as server:
         found["start, s"] = server.start_seconds
@@ -88,7 +88,7 @@ def measured(
 
 @contextmanager
 def serving(checkout: Path, repository: Path) -> Iterator[Started]:
-    """A server of a checkout."""
+    """Start the server of a checkout."""
     port = servers.free_port()
     command = [str(checkout / ".venv/bin/python"), "-m", "service", "serve"]
     command += ["--models", str(repository), "--port", str(port), "--log-level", "error"]

@@ -1,6 +1,6 @@
 """The HTTP limit: a bare ASGI callable that reads the body and answers a constant.
 
-Nothing under the same uvicorn can be faster, so this is what 1.00 means.
+No application under the same uvicorn can be faster, so this is the 1.00 of the results.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from tests.benchmarks.protocol import LENGTH_HEADER, Message
 
 
 class Constant:
-    """The ASGI callable: every request, whatever it says, gets the same answer."""
+    """The ASGI callable: every request gets the same answer."""
 
     def __init__(self, message: Message) -> None:
         headers = message.headers() | {"Content-Length": str(len(message.content))}

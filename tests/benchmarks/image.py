@@ -3,7 +3,7 @@ that decodes, resizes and runs the same graph, with Pillow, numpy and one thread
 
 The graph is EfficientNet-Lite0's in static INT8. Its weights are random: they do not change the
 time. The answers to several images are compared with the loop's first. Then wrk asks the server,
-and the loop runs, in turns; what is printed are medians of images/s, and the ratio of the medians.
+and the loop runs, alternately. The output is the medians of images/s, and their ratio.
 """
 
 import argparse
@@ -92,7 +92,7 @@ class Network:
             self.add("Add", first, self.last)
 
     def build(self) -> onnx.ModelProto:
-        """The whole network."""
+        """Build the whole network."""
         self.convolve(32, 3, 2)
         for expansion, kernel, stride, channels, blocks in STAGES:
             for number in range(blocks):
@@ -108,19 +108,19 @@ class Network:
 
 
 class Rows(CalibrationDataReader):
-    """Rows to calibrate on."""
+    """Rows for the calibration."""
 
     def __init__(self, rows: list[np.ndarray]) -> None:
         self._rows: Iterator[np.ndarray] = iter(rows)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next one."""
+        """Return the next row."""
         row = next(self._rows, None)
         return None if row is None else {"image": row}
 
 
 def quantized(folder: Path, photos: list[bytes]) -> Path:
-    """The network in static INT8; returns the model's folder."""
+    """Write the network in static INT8; return the model's folder."""
     home = folder / "lite0/1"
     home.mkdir(parents=True)
     (folder / "lite0/model.toml").write_text(TOML)
@@ -135,7 +135,7 @@ def quantized(folder: Path, photos: list[bytes]) -> Path:
 
 
 def prepared(photo: bytes) -> np.ndarray:
-    """FP32 [1, 3, 224, 224] of a JPEG, as a careful script does it."""
+    """Return FP32 [1, 3, 224, 224] of a JPEG, as a careful script does it."""
     image = Image.open(BytesIO(photo)).convert("RGB")
     ratio = SHORTER / min(image.size)
     image = image.resize((int(image.width * ratio), int(image.height * ratio)),
@@ -151,7 +151,7 @@ def prepared(photo: bytes) -> np.ndarray:
 
 
 def rate(work: Work, threads: int, photo: bytes, seconds: float) -> float:
-    """Images/s of so many threads side by side."""
+    """Return the images/s of this many concurrent threads."""
     end = perf_counter() + seconds
 
     def loop(_: int) -> int:

@@ -1,13 +1,14 @@
-"""Whether serving gets out of ONNX Runtime what its defaults give: `Session.run` beside
-`InferenceSession.run`, in turns, with as many threads.
+"""Checks that serving is as fast as ONNX Runtime's defaults: `Session.run` and
+`InferenceSession.run` alternate, with the same number of threads.
 
     python -m tests.benchmarks.kernels [--check] [--seconds 3]
 
 FP32, static INT8 and dynamic INT8 with all eight bits of the weights. Where the default kernels
-saturate, their answers are wrong and come faster than right ones: the ratio is then no target.
+saturate, their answers are wrong and faster than correct ones; the ratio is then no target.
 
-With several threads the defaults let them spin while they wait, which a server cannot afford: they
-take the cores that decode requests. So those rows also compare with defaults that do not spin.
+With several threads, the defaults let threads spin while they wait. A server cannot afford this,
+because they use the cores that decode requests. So these rows also compare with defaults that do
+not spin.
 """
 
 import argparse
@@ -48,8 +49,8 @@ TURN = 0.004
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file at one size: seconds of a run, and how fast we are relative to the defaults, and to
-    them without spinning, as the median of the ratios within each turn."""
+    """One file at one size: seconds of a run, and the speed relative to the defaults, with and
+    without spinning, as the median of the ratios of each round."""
 
     name: str
     kernels: str
@@ -62,7 +63,7 @@ class Row:
 
     @property
     def missed(self) -> bool:
-        """Whether we are too slow: beside what waits as we do."""
+        """True if serving is too slow, compared to defaults that wait in the same way."""
         return self.ratio_without_spinning < LEAST and not saturates()
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ class Row:
 
 
 def compare(name: str, path: Path, feed: Tensors, threads: int, seconds: float) -> Row:
-    """Time both ways of running a file in turns, for about so long."""
+    """Time both ways of running a file alternately, for about this many seconds."""
     ours = Session(path, SessionOptions(threads))
     spinning, waiting = (defaults(path, threads, spins) for spins in (True, False))
     arrays = tuple(feed[spec.name] for spec in ours.signature.inputs)
@@ -93,7 +94,7 @@ def compare(name: str, path: Path, feed: Tensors, threads: int, seconds: float) 
 
 
 def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
-    """A session with ONNX Runtime's defaults; ``spinning``: whether idle threads may spin."""
+    """Create a session with ONNX Runtime's defaults; with ``spinning``, idle threads may spin."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not spinning:
@@ -102,8 +103,8 @@ def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceS
 
 
 def in_turns(calls: list[Callable[[], object]], seconds: float, turn: float = TURN) -> np.ndarray:
-    """Seconds of one run for each turn and call; every other turn goes backwards. ``turn``: seconds
-    per call in each turn."""
+    """Return the seconds of one run, by round and call; every other round is in reverse order.
+    ``turn`` is the seconds per call in each round."""
     rounds: list[list[float]] = []
     started = perf_counter()
     while len(rounds) < 10 or perf_counter() - started < seconds:
@@ -133,7 +134,7 @@ class _Rows(CalibrationDataReader):
 
 
 def build(folder: Path) -> dict[str, Path]:
-    """The files, each quantized one after its FP32 form."""
+    """Write the files, each quantized file after its FP32 form."""
     digits = EXAMPLE / "digits.onnx"
     with np.load(EXAMPLE / "digits.npz") as rows:
         images = rows["image"][:64]
@@ -151,7 +152,7 @@ def build(folder: Path) -> dict[str, Path]:
 
 
 def measure(seconds: float) -> Iterator[Row]:
-    """All files, sizes and thread counts."""
+    """Measure all files, sizes and thread counts."""
     with tempfile.TemporaryDirectory() as folder:
         for name, path in build(Path(folder)).items():
             row = models.inputs(path, seed=0)
@@ -161,7 +162,7 @@ def measure(seconds: float) -> Iterator[Row]:
 
 
 def main() -> int:
-    """Print the table; with --check, 1 where a target was missed."""
+    """Print the table; with --check, return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
     parser.add_argument("--check", action="store_true", help=f"exit with 1 below {LEAST}")

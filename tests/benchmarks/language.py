@@ -3,9 +3,9 @@ the same graph, against onnxruntime-genai's Generator where that is installed, a
 behind a server, streamed, and against openvino-genai and llama.cpp (``--openvino``, ``--llama``).
 One thread each.
 
-FOLDER is a version as onnxruntime-genai's builder writes it. All are run in turns in one process;
-what is printed are ratios of medians. Greedy tokens are compared as well: alone and joined, and
-with those of the Generator.
+FOLDER is a version as onnxruntime-genai's builder writes it. All run alternately in one process;
+the output is ratios of medians. Greedy tokens are compared too: alone and batched, and with those
+of the Generator.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Work = Callable[[int], Awaitable[list[list[int]]]]
 
 
 class Engine:
-    """Ours: whole requests with tokenising, sampling, text and streams."""
+    """The engine of quantserve: whole requests with tokenising, sampling, text and streams."""
 
     def __init__(self, language: LanguageModel) -> None:
         self._language = language
@@ -62,11 +62,11 @@ class Engine:
         return [token.token async for delta in stream for token in delta.chosen]
 
     async def joined(self) -> list[list[int]]:
-        """Return the tokens of all answers, asked for together."""
+        """Return the tokens of all answers, requested together."""
         return await asyncio.gather(*map(self.ask, TEXTS))
 
     def sampling_share(self) -> float:
-        """The share of the steps' time in which tokens were chosen and made text."""
+        """Return the share of the steps' time spent on sampling and decoding to text."""
         timings = [each.timing for each in self.events if isinstance(each, BatchExecuted)]
         return sum(each.split for each in timings) / sum(each.total for each in timings)
 
@@ -76,7 +76,7 @@ class Engine:
 
 
 def bare(language: LanguageModel) -> Work:
-    """The same graph and cache in a loop that does nothing else."""
+    """Run the same graph and cache in a loop without other work."""
     decoder = language.decoders[0].beside(STREAMS, 256)
 
     async def work(streams: int) -> list[list[int]]:
@@ -97,7 +97,7 @@ def bare(language: LanguageModel) -> Work:
 
 @contextmanager
 def served(folder: Path) -> Iterator[Work]:
-    """A server in a process of its own with the same settings, and its answers streamed."""
+    """Start a server in a separate process with the same settings; its answers are streamed."""
     with tempfile.TemporaryDirectory() as name:
         models = Path(name)
         shutil.copytree(folder, models / "m/1")
@@ -128,7 +128,7 @@ async def _ask_server(client: httpx.AsyncClient, streams: int) -> list[list[int]
 
 
 def generator(folder: Path, language: LanguageModel) -> Work:
-    """onnxruntime-genai's: one static batch. Every round makes it anew, as each batch needs."""
+    """Run onnxruntime-genai's Generator on one static batch. Every batch requires a new one."""
     import onnxruntime_genai as genai
 
     config = genai.Config(str(folder))
@@ -154,7 +154,7 @@ def generator(folder: Path, language: LanguageModel) -> Work:
 
 @contextmanager
 def apart(script: str, python: Path, weights: Path) -> Iterator[Work]:
-    """A peer in a process of its own, of a GGUF file; another Python may have it."""
+    """Run a peer with a GGUF file in a separate process, possibly with another Python."""
     command = [python, Path(__file__).with_name(script), weights]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -182,7 +182,7 @@ def apart(script: str, python: Path, weights: Path) -> Iterator[Work]:
 
 
 async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
-    """Tokens a second, and the tokens."""
+    """Return the tokens/s, and the tokens."""
     started = perf_counter()
     tokens = await work(streams)
     return streams * TOKENS / (perf_counter() - started), tokens
@@ -205,7 +205,7 @@ async def compare(folder: Path, peer: Path, rounds: int, others: dict[str, list[
 
 
 async def measure(engine: Engine, works: dict[str, Work], rounds: int) -> None:
-    """Run all in turns, and print."""
+    """Run all alternately, and print."""
     alone = [await engine.ask(text) for text in TEXTS]
     joined = await engine.joined()
     speeds: dict[tuple[str, int], list[float]] = {}
@@ -226,7 +226,7 @@ def report(
     found: dict[tuple[str, int], list[list[int]]],
     alone: Sequence[Sequence[int]],
 ) -> None:
-    """Ratios of medians, with the range of what was measured."""
+    """Print the ratios of medians, with the range of the measurements."""
     mid = {key: median(each) for key, each in speeds.items()}
     for (name, streams), each in speeds.items():
         if name == "engine":

@@ -3,8 +3,8 @@
     PYTHON language_llama.py FILE.gguf
 
 One thread, all answers in one batch of sequences, as llama.cpp's server decodes. Each line of
-standard input is ``[[text, ...], tokens]``; each of standard output the seconds that as many
-answers took together, in greedy order.
+standard input is ``[[text, ...], tokens]``; each line of standard output is the seconds that these
+greedy answers took together.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ STREAMS, CONTEXT, BATCH = 8, 512, 512
 
 
 class Model:
-    """A model with a cache for so many streams."""
+    """A model with a cache for this many streams."""
 
     def __init__(self, path: str) -> None:
         llama.llama_backend_init()
@@ -35,7 +35,7 @@ class Model:
         self._batch = llama.llama_batch_init(BATCH, 0, 1)
 
     def answer(self, texts: list[str], tokens: int) -> None:
-        """Greedy answers of so many tokens, together."""
+        """Generate greedy answers of this many tokens, together."""
         llama.llama_memory_clear(llama.llama_get_memory(self._context), True)
         prompts = [self._tokens(text) for text in texts]
         entries = [

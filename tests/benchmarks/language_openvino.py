@@ -2,8 +2,8 @@
 
     PYTHON language_openvino.py FILE.gguf
 
-One thread. Each line of standard input is ``[[text, ...], tokens]``; each of standard output the
-seconds that as many answers took together, in greedy order.
+One thread. Each line of standard input is ``[[text, ...], tokens]``; each line of standard output
+is the seconds that these greedy answers took together.
 """
 
 import json

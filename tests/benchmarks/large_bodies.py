@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.large_bodies`: what the largest bodies of each kind cost others.
+"""`python -m tests.benchmarks.large_bodies`: the cost of the largest bodies for other clients.
 
-Sixteen connections send the body again and again for some seconds, while a constant stream asks the
+Sixteen connections send the body repeatedly for some seconds, while a constant stream asks the
 shipped digit model; its p99 is compared with that of a quiet time just before. The target is 50 ms
-more. Those who attack are nicer than the others: they are not part of the server. The same attacks
-are part of `python -m tests.benchmarks.attacks`, each against a server of its own.
+more. The attackers run at a lower priority (nice), because they are not part of the server. The
+same attacks are part of `python -m tests.benchmarks.attacks`, each against a server of its own.
 """
 
 import argparse
@@ -44,7 +44,7 @@ V1_GRID = "/v1/models/grid:predict"
 
 
 class Attack(NamedTuple):
-    """A request, and the statuses that it may be answered with."""
+    """A request, and the possible statuses of its answer."""
 
     path: str
     body: Callable[[], bytes]
@@ -53,7 +53,7 @@ class Attack(NamedTuple):
 
 
 def tensor(datatype: str, token: str, count: int) -> bytes:
-    """A body of the v2 protocol with the token so many times."""
+    """Return a v2 body that contains the token this many times."""
     head = {"name": "x", "datatype": datatype, "shape": [1, count], "data": 0}
     text = json.dumps({"inputs": [head]}).removesuffix("0}]}")
     return f"{text}[{','.join([token] * count)}]}}]}}".encode()
@@ -146,7 +146,7 @@ def main() -> int:
 
 @contextmanager
 def served() -> Iterator[tuple[int, int]]:
-    """The port and the process of a server with the digit model and those that are attacked."""
+    """Start a server with the digit model and the attacked models; yield its port and process."""
     with tempfile.TemporaryDirectory() as folder:
         put_models(Path(folder))
         with running(Path(folder)) as server:
@@ -154,7 +154,7 @@ def served() -> Iterator[tuple[int, int]]:
 
 
 def put_models(models: Path) -> None:
-    """The digit model and those that are attacked."""
+    """Write the digit model and the attacked models."""
     shutil.copytree(ROOT / "models/digits", models / "digits")
     for datatype in ("FP32", "BYTES"):
         identity(models, datatype)
@@ -167,14 +167,14 @@ def put_models(models: Path) -> None:
 
 
 def request(attack: Attack) -> bytes:
-    """What is sent."""
+    """Return the bytes to send."""
     body = attack.body()
     head = f"POST {attack.path} HTTP/1.1\r\nHost: x\r\n{attack.headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def measure(name: str, attack: Attack, port: int, pid: int, seconds: float) -> bool:
-    """One line of the table; whether the target was met."""
+    """Print one line of the table; return True if the target was met."""
     quiet = p99(others(port, seconds / 2))
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(request(attack))
@@ -203,7 +203,7 @@ def p99(times: np.ndarray) -> float:
 
 
 def others(port: int, seconds: float) -> np.ndarray:
-    """Seconds that the digits took, each counted from the time when it was due."""
+    """Return the latencies of the requests for digits in seconds, from their due times."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "times.npy"
         command = [sys.executable, "-m", "tests.benchmarks.paced", "--port", str(port)]
@@ -218,13 +218,13 @@ def others(port: int, seconds: float) -> np.ndarray:
 
 
 def peak(pid: int) -> float:
-    """Megabytes of RAM that a process had at most."""
+    """Return the peak resident memory of a process in megabytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 
 def flood(port: int, request: bytes, seconds: float) -> list[int]:
-    """Send a request over so many connections at once, again and again; the statuses."""
+    """Send a request repeatedly over this many connections at once; return the statuses."""
     until = monotonic() + seconds
     with ThreadPoolExecutor(AT_ONCE) as threads:
         parts = threads.map(lambda _: list(_repeated(port, request, until)), range(AT_ONCE))

@@ -1,11 +1,11 @@
-"""A number to reach, as a line of a benchmark's output."""
+"""A target value, as a line of a benchmark's output."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A number to reach."""
+    """A target value."""
 
     what: str
     wanted: float
@@ -14,7 +14,7 @@ class Line:
 
     @property
     def reached(self) -> bool:
-        """Whether it was."""
+        """True if the target was reached."""
         return self.got >= self.wanted if self.least else self.got <= self.wanted
 
     def __str__(self) -> str:

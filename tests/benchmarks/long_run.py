@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.long_run`: what grows in a server under mixed load.
+"""`python -m tests.benchmarks.long_run`: growth of a server's resources under mixed load.
 
-Predictions in JSON, binary and V1, bad requests, clients that leave, clients that read nothing, and
-swaps, for as long as is asked. Memory, descriptors and threads are read every second; what the last
-quarter holds is compared with the second one, since the first fills caches. No good request may
-fail.
+Predictions in JSON, binary and V1, bad requests, clients that disconnect, clients that read
+nothing, and swaps, for the given time. Memory, descriptors and threads are read every second. The
+last quarter is compared with the second one, because the first one fills caches. No good request
+may fail.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 class Load:
-    """What the clients have seen: answers by kind of request and status."""
+    """The answers that clients received, by kind of request and status."""
 
     def __init__(self, server: Running) -> None:
         self.server = server
@@ -53,12 +53,12 @@ class Load:
         self._lock = threading.Lock()
 
     def count(self, kind: str, status: int) -> None:
-        """An answer came; 0 for a connection that broke."""
+        """Count an answer; status 0 means a broken connection."""
         with self._lock:
             self.seen[kind, status] += 1
 
     def asking(self, kind: str, request: bytes, each: int) -> Callable[[], None]:
-        """A client that asks so often over a connection."""
+        """Return a client that sends ``each`` requests over every connection."""
 
         def client() -> None:
             while not self.over.is_set():
@@ -72,7 +72,7 @@ class Load:
         return client
 
     def leaving(self, request: bytes) -> Callable[[], None]:
-        """A client that leaves in the middle of its request, or before the answer."""
+        """Return a client that disconnects in the middle of its request, or before the answer."""
 
         def client() -> None:
             place = 0
@@ -86,7 +86,7 @@ class Load:
         return client
 
     def silent(self) -> None:
-        """A client that asks for much and reads nothing for a while."""
+        """Request large answers repeatedly, and read nothing for a while."""
         while not self.over.is_set():
             with suppress(OSError), self.server.line() as line:
                 line.socket.settimeout(0.2)
@@ -95,7 +95,7 @@ class Load:
                 self.over.wait(1.0)
 
     def swapping(self) -> None:
-        """Swaps from one version to the other and back."""
+        """Swap from one version to the other and back."""
         version = 1
         while not self.over.wait(SWAP_EVERY):
             body = json.dumps({"version": version}).encode()
@@ -107,7 +107,7 @@ class Load:
 
 
 def main() -> int:
-    """Run, print, and say whether anything grew or failed."""
+    """Run, print, and return whether anything grew or failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--plot", type=Path, help="an SVG file for the curve of memory")

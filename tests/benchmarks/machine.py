@@ -1,4 +1,4 @@
-"""Where the numbers come from: the processor, the system, the versions."""
+"""The machine of the measurements: processor, system, versions."""
 
 import os
 import platform

@@ -1,6 +1,6 @@
 """The four models: two built here, one from the repository, one from its script.
 
-Each gets a model repository of its own, so that a server's memory is that of one model.
+Each has a separate model repository, so that a server's memory is that of one model.
 """
 
 import shutil
@@ -32,12 +32,12 @@ DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLST
 
 
 class ModelError(Exception):
-    """A model that this repository should bring is not there or could not be built."""
+    """A model of this repository is missing or could not be built."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model in a repository of its own: `<repository>/<name>/<version>/model.onnx`."""
+    """A model in its own repository: `<repository>/<name>/<version>/model.onnx`."""
 
     workload: str
     name: str
@@ -46,7 +46,7 @@ class Served:
 
     @property
     def batches(self) -> bool:
-        """Whether rows may share a run: with dynamic scales they would change each other."""
+        """True if rows may share a run; with dynamic scales they would change each other."""
         nodes = onnx.load(self.graph, load_external_data=False).graph.node
         return not any(node.op_type in DYNAMIC for node in nodes)
 
@@ -64,7 +64,7 @@ def prepare(workload: str, cache: Path) -> Served:
 
 
 def inputs(source: Path, seed: int) -> Tensors:
-    """One row of input: images and features in [0, 1), token ids, a mask without padding."""
+    """Return one row of input: images and features in [0, 1), token ids, a mask without padding."""
     rng = np.random.default_rng(seed)
     graph = onnx.load(source, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
@@ -108,7 +108,7 @@ def _run_script(script: Path, repository: Path) -> None:
 
 
 def _build(name: str, widths: tuple[int, ...], repository: Path) -> None:
-    """A multilayer perceptron with seeded weights, quantized to static INT8 (QDQ, U8S8)."""
+    """Build a multilayer perceptron with seeded weights, quantized to static INT8 (QDQ, U8S8)."""
     shutil.rmtree(repository, ignore_errors=True)
     target = repository / name / "1" / "model.onnx"
     target.parent.mkdir(parents=True)

@@ -1,10 +1,10 @@
-"""`python -m tests.benchmarks.overload`: what requests get that come faster than a model runs.
+"""`python -m tests.benchmarks.overload`: requests that arrive faster than a model runs.
 
-Open loop: requests are due at a constant rate, whatever the server does, and their time counts from
-then. The model takes about 10 ms a request. The capacity is that of a closed loop in the same
-round. A request allows to wait as long as 99 of 100 took, all in all, at 0.9 of the capacity; one
-that would wait longer is refused. Health is asked meanwhile, over another connection. At last twice
-the capacity comes in two priorities, a quarter of it urgent.
+Open loop: requests are due at a constant rate, independent of the server, and their time counts
+from then. The model takes about 10 ms per request. The capacity is that of a closed loop in the
+same round. The timeout of a request is the 99th percentile of the latency at 0.9 of the capacity;
+requests that would wait longer are refused. Health is requested over another connection. The last
+load is twice the capacity in two priorities, a quarter of it urgent.
 """
 
 import argparse
@@ -34,8 +34,8 @@ requests to that at 0.9 of it, and the 99th percentile of health in seconds."""
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """At one load: good answers a second, their 99th percentile and that of health in seconds, and
-    the shares that were refused at once, and after they had waited in vain."""
+    """The results at one load: good answers/s, their 99th percentile and that of health in seconds,
+    and the shares of requests refused at once, and refused after waiting."""
 
     goodput: float
     p99: float
@@ -45,7 +45,7 @@ class Reached:
 
 
 def main() -> int:
-    """Measure, print, and say whether the targets were met."""
+    """Measure, print, and return whether the targets were met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
@@ -62,8 +62,8 @@ def main() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The capacity in requests a second, what was reached at each load, and by the urgent and the
-    other requests of two priorities."""
+    """The capacity in requests/s, the results at each load, and those of the urgent and the other
+    requests of two priorities."""
 
     capacity: float
     loads: dict[float, Reached]
@@ -88,7 +88,7 @@ async def _round(server: Server, seconds: float) -> Round:
 async def _mixed(
     server: Server, seconds: float, capacity: float, timeout: float
 ) -> tuple[Reached, Reached]:
-    """Twice the capacity, in two priorities."""
+    """Measure twice the capacity, in two priorities."""
     health = asyncio.ensure_future(_health(server, seconds))
     loads = [
         open_loop(
@@ -104,7 +104,7 @@ async def _mixed(
 
 
 def _request(timeout: float | None = None, priority: int = 2) -> bytes:
-    """A request that allows to wait for so many seconds."""
+    """Return a request with a timeout of this many seconds."""
     n = {"name": "n", "datatype": "INT64", "shape": [1], "data": [TURNS]}
     wait = {"timeout": int(timeout * 1e6)} if timeout else {}
     more = {"parameters": {"priority": priority, **wait}}
@@ -112,7 +112,7 @@ def _request(timeout: float | None = None, priority: int = 2) -> bytes:
 
 
 async def _health(server: Server, seconds: float) -> Observed:
-    """Health, asked fifty times a second."""
+    """Request health fifty times a second."""
     return await open_loop(Load(server, [get("/v2/health/ready")], seconds, PATIENCE), 50, 2)
 
 

@@ -1,7 +1,7 @@
-"""A constant stream of requests, as a process of its own: `python -m tests.benchmarks.paced`.
+"""A constant stream of requests, as a separate process: `python -m tests.benchmarks.paced`.
 
-Requests start at fixed times whatever the server does, and latency counts from there: a server
-that stalls is charged for everything that should have been sent meanwhile. Times are those of the
+Requests start at fixed times, independent of the server, and latency counts from these times. If
+the server stalls, all requests that are due meanwhile count as slow. Times are those of the
 monotonic clock, which all processes of a machine share.
 """
 

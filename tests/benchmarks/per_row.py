@@ -1,7 +1,7 @@
 """Measures per-row recipes: the forms on a sentence encoder, a recommender that is
 served, and the worst row of a network whose rows differ in size.
 
-Ratios are taken in turns with FP32, or with onnxruntime.quantization's dynamic form, in one run.
+Ratios are to FP32, or to onnxruntime.quantization's dynamic form, measured alternately in one run.
 """
 
 import shutil
@@ -42,7 +42,7 @@ ROWS_LEAST, COMBINED_LEAST = 1.8, 0.9
 
 
 def forms(cache: Path) -> Iterator[Line]:
-    """Each form on MiniLM: time at one row of 64 tokens, cosine, and what other rows change."""
+    """Measure each form on MiniLM: time of 64 tokens, cosine, influence of other rows."""
     case = quantize_cases.sentences(cache)
     files = sorted(case.data.glob("*.npz"))[: CALIBRATING + JUDGING]
     feeds = [_feed(path) for path in files]
@@ -83,8 +83,8 @@ def forms(cache: Path) -> Iterator[Line]:
 
 
 def recommender(cache: Path) -> Iterator[Line]:
-    """Requests/s of the per-row form, served with rows combined, to the dynamic form row by row and
-    combined all the same."""
+    """Measure the requests/s of the per-row form, served with combined rows, relative to the
+    dynamic form, row by row and combined."""
     source = quantize_cases.recommender(cache)
     with tempfile.TemporaryDirectory(dir=cache) as folder, ExitStack() as stack:
         home = Path(folder)
@@ -103,7 +103,7 @@ def recommender(cache: Path) -> Iterator[Line]:
 
 
 def worst_row_and_speed(fp32: Path, published: Path, data: Path) -> Iterator[Line]:
-    """The speed at batch 32, and the lowest cosine of any row."""
+    """Measure the speed at batch 32, and the lowest cosine of any row."""
     sessions = {"FP32": defaults(fp32, 1, True), "published": _session(published)}
     name = sessions["FP32"].get_inputs()[0].name
     with np.load(data) as archive:
@@ -117,7 +117,7 @@ def worst_row_and_speed(fp32: Path, published: Path, data: Path) -> Iterator[Lin
 
 
 def _candidates(source: Path, home: Path) -> Iterator[tuple[str, str, Path]]:
-    """The name, model.toml and file of each server's model."""
+    """Return the name, model.toml and file of each server's model."""
     dynamic, rows = home / "dynamic.onnx", home / "per-row.onnx"
     quantize_dynamic(
         source, dynamic, per_channel=True, weight_type=QuantType.QInt8,
@@ -147,7 +147,7 @@ def _serving(home: Path, name: str, settings: str, model: Path) -> AbstractConte
 def _rates(
     servers: dict[str, Server], wire: Protocol, source: Path, home: Path
 ) -> dict[str, list[float]]:
-    """Requests/s of each server in each round. The first server changes with each round."""
+    """Return the requests/s of each server in each round. The first server changes."""
     message = wires.request(wire, models.inputs(source, 1), ("score",))
     body = home / f"{wire}.body"
     body.write_bytes(message.content)
@@ -164,12 +164,12 @@ def _rates(
 
 
 def _session(path: Path) -> ort.InferenceSession:
-    """A session with the options of serving and one thread."""
+    """Create a session with the options of serving and one thread."""
     return Session(path, SessionOptions(1))._session
 
 
 def _times(sessions: dict[str, ort.InferenceSession], feed: Tensors) -> dict[str, np.ndarray]:
-    """Seconds of a run in each turn, of all sessions in turns."""
+    """Return the seconds of a run in each round; all sessions run alternately."""
     calls = [partial(session.run, None, feed) for session in sessions.values()]
     taken = in_turns(calls, TIMED_SECONDS, TURN_SECONDS)
     return dict(zip(sessions, taken.T, strict=True))
@@ -190,7 +190,7 @@ def _row_of_tokens(like: Tensors) -> Tensors:
 
 
 def _moved(session: ort.InferenceSession, feeds: list[Tensors]) -> float:
-    """The largest change of a row's answer with another row beside it."""
+    """Return the largest change of a row's answer in a batch with another row."""
     groups: dict[tuple[int, ...], list[Tensors]] = {}
     for feed in feeds:
         groups.setdefault(next(iter(feed.values())).shape, []).append(feed)

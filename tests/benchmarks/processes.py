@@ -1,4 +1,4 @@
-"""What /proc knows of a process and all that descend from it: CPU time and memory."""
+"""CPU time and memory of a process and its descendants, from /proc."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Memory:
 
 
 def tree(pid: int) -> list[int]:
-    """The process and its living descendants."""
+    """Return the process and its living descendants."""
     children: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         children += [int(child) for child in task.read_text().split()]
@@ -23,12 +23,12 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time, that of dead and waited-for children included."""
+    """Return the user and system time, including ended children that were waited for."""
     return sum(_ticks(member) for member in tree(pid)) * TICK
 
 
 def busy_seconds() -> float:
-    """CPU time of the whole machine, and what a hypervisor took of it."""
+    """Return the CPU time of the whole machine, and the time that a hypervisor took."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = (
         int(value) for value in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
     )
@@ -44,7 +44,7 @@ def memory(pid: int) -> Memory:
 
 
 def proportional_mb(pid: int) -> float:
-    """Memory of the process and its descendants; a page that several share counts once."""
+    """Return the memory of the process and its descendants; shared pages count once."""
     texts = [Path(f"/proc/{member}/smaps_rollup").read_text() for member in tree(pid)]
     lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
     return sum(int(line.split()[1]) for line in lines) / MEGABYTE

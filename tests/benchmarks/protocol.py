@@ -1,6 +1,6 @@
 """Open Inference Protocol v2 as a client writes it: tensors -> request body, answer -> tensors.
 
-Written apart from the server's codec on purpose: a mistake there must not be repeated here.
+Separate from the server's codec on purpose, so that it does not repeat a mistake there.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One HTTP body, request or answer, and what its headers must say about it."""
+    """One HTTP body of a request or answer, and the headers that describe it."""
 
     content: bytes
     content_type: str
@@ -45,14 +45,14 @@ def request(protocol: Protocol, inputs: Tensors, outputs: tuple[str, ...]) -> Me
 
 
 def answer(protocol: Protocol, model: str, outputs: Tensors) -> Message:
-    """What a server would answer: the size of the constant when no server is there to ask."""
+    """Return the answer of a server, for the size of the constant if no server runs."""
     head = {"model_name": model, "model_version": "1"}
     encode = _json if protocol is Protocol.JSON else _binary
     return encode(head, "outputs", outputs)
 
 
 def decode(message: Message) -> Tensors:
-    """The outputs of an answer, from JSON data or from the raw bytes behind the JSON."""
+    """Return the outputs of an answer, from JSON data or from the raw bytes behind the JSON."""
     end = len(message.content) if message.header_length is None else message.header_length
     tensors: Tensors = {}
     offset = end

@@ -1,11 +1,11 @@
-"""Runs ``quantserve quantize`` on real models and prints what it reached beside its targets.
+"""Runs ``quantserve quantize`` on real models and prints the results and the targets.
 
     python -m tests.benchmarks.quantize [--cache FOLDER] [--only NAME ...]
 
-Ratios are to FP32 in the same run; that its times are those of ONNX Runtime's defaults is a line of
-its own (threads that wait without spinning, see ``kernels``). Targets of speed were set on a CPU
-with AVX512-VNNI; the kernels that this machine has are timed first, so that a miss can be told from
-a limit of the hardware.
+Ratios are to FP32 in the same run. A separate line compares these times with ONNX Runtime's
+defaults (threads that wait without spinning, see ``kernels``). Targets of speed were set on a CPU
+with AVX512-VNNI. The kernels of this machine are timed first, so that a missed target can be
+distinguished from a limit of the hardware.
 See ``quantize_cases`` for the packages that it needs.
 """
 
@@ -34,7 +34,7 @@ SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One case with what is asked of it."""
+    """One case and its targets."""
 
     case: Callable[[Path], cases.Case]
     wishes: dict[str, Any]
@@ -44,14 +44,14 @@ class Benchmark:
 
 
 def winner(report: Report) -> Report:
-    """The row that was published; FP32's where it stays."""
+    """The published row; that of FP32 if FP32 stays."""
     name = report["decision"]["winner"]
     rows = (row for row in report["candidates"] if row["name"] == name)
     return next(rows, report["reference"])
 
 
 def smaller(report: Report, row: Report) -> float:
-    """How many times smaller the file is than FP32's."""
+    """The size of the FP32 file relative to this file."""
     return float(report["reference"]["file_bytes"] / row["file_bytes"])
 
 
@@ -76,7 +76,7 @@ def sentences(report: Report) -> Iterator[Line]:
 
 
 def close(report: Report) -> Iterator[Line]:
-    """The targets of a sentence encoder whose answers hardly move."""
+    """The targets of a sentence encoder whose answers hardly change."""
     row = winner(report)
     yield Line("mean cosine to FP32", 0.999, row["quality"]["score"])
     yield Line("times smaller", 1.1, smaller(report, row))
@@ -95,12 +95,12 @@ def images(report: Report) -> Iterator[Line]:
 
 
 def files(report: Report) -> Iterator[Line]:
-    """What static quantization destroys: never a broken model, and a reason in any case."""
+    """The targets of a model that static quantization breaks: a valid winner, and reasons."""
     yield from _rescued(report, 3)
 
 
 def lines(report: Report) -> Iterator[Line]:
-    """Another one, which is judged by its task."""
+    """The targets of another such model, which is scored by its own metric."""
     yield from _rescued(report, 2)
 
 
@@ -167,7 +167,7 @@ def run(name: str, benchmark: Benchmark, cache: Path) -> None:
 
 
 def _beside_defaults(fp32: Path, home: Path, threads: int) -> Iterator[Line]:
-    """What was timed must be what ONNX Runtime's defaults give, or better: FP32 and the winner."""
+    """Compare the times of FP32 and the winner with ONNX Runtime's defaults: not slower."""
     with np.load(home / "golden.npz") as golden:
         feed = {k.removeprefix("inputs/"): v[:1] for k, v in golden.items() if k[:7] == "inputs/"}
     for what, path in (("FP32", fp32), ("the published", home / "1" / "model.onnx")):

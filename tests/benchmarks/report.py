@@ -1,4 +1,4 @@
-"""Results as text, Markdown and JSON. One list of tables, three ways to write them."""
+"""Results as text, Markdown and JSON: one list of tables in three formats."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -121,7 +121,7 @@ def _summary(results: Results) -> Table:
 
 
 def _sameness(results: Results) -> Table:
-    """The harness against itself: two servers that are the same must measure the same."""
+    """Compare the harness with itself: two equal servers must have equal results."""
     rows = []
     for cell in results.cells:
         ratio = cell.throughput_to_http()

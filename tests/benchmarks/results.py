@@ -1,7 +1,7 @@
-"""What was measured, as values: runs, series of runs, cells. Every ratio is formed here.
+"""The measurements as values: runs, series of runs, cells. All ratios are computed here.
 
-A ratio compares two runs of the same round, which are adjacent in time; what is reported is
-the median over the rounds. The machine may drift between rounds, hardly within one.
+A ratio compares two runs of the same round, which are adjacent in time. The median over the rounds
+is reported. The speed of the machine may change between rounds, but hardly within one.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Figure = Callable[[Run], float]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The runs of one server in one cell, one a round."""
+    """The runs of one server in one cell, one per round."""
 
     server: str
     runs: tuple[Run, ...]
@@ -82,7 +82,7 @@ class Results:
     broken: tuple[str, ...]
 
     def foreign_cores(self) -> float:
-        """Cores that processes of others kept busy in the median run, whatever they were."""
+        """The number of cores that unrelated processes used in the median run."""
         trios = [(cell.candidate, cell.http_limit, cell.tutorial) for cell in self.cells]
         runs = [run for trio in trios for series in trio if series for run in series.runs]
         return median(run.foreign_cores for run in runs) if runs else 0.0

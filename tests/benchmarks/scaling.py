@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.scaling`: what a request costs as one thing grows, as plots.
+"""`python -m tests.benchmarks.scaling`: the cost of a request as one quantity grows, as plots.
 
-Rows of a request, size of a tensor, models, connections, workers, instances. For the first four the
-cost must grow no faster than what grows: no step, no quadratic part. Costs are CPU time of the
-server and its children, which hardly depends on what else the machine does.
+Rows of a request, size of a tensor, models, connections, workers, instances. For the first four,
+the cost must grow at most linearly: no step, no quadratic part. Costs are CPU time of the server
+and its children, which hardly depends on other load of the machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ALL_MAY_WAIT = tiny_models.ONE_THREAD + "[batching]\nmax_queue_size = 4096\n"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """``values`` at ``steps`` of what grows. ``bounded``: whether they must not grow faster."""
+    """``values`` at ``steps`` of a quantity. If ``bounded``, they must not grow faster."""
 
     name: str
     cause: str
@@ -47,7 +47,7 @@ class Curve:
     bounded: bool
 
     def power(self) -> float:
-        """The steepest part: the exponent of growth between two neighbours."""
+        """The largest exponent of growth between two neighbouring steps."""
         points = list(zip(self.steps, self.values, strict=True))
         return max(
             log(value / before) / log(step / earlier)
@@ -55,14 +55,14 @@ class Curve:
         )
 
     def told(self) -> str:
-        """The curve as a line of text."""
+        """Return the curve as a line of text."""
         shown = ", ".join(f"{x:g}: {y:.4g}" for x, y in zip(self.steps, self.values, strict=True))
         power = f"; steepest exponent {self.power():.2f}" if self.bounded else ""
         return f"{self.name} ({self.unit} by {self.cause}): {shown}{power}"
 
 
 def main() -> int:
-    """Measure every curve, draw it, and say whether one grows too fast."""
+    """Measure and draw every curve, and return whether one grows too fast."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.5, help="of each point")
     parser.add_argument("--only", choices=sorted(CURVES), help="one of them")
@@ -163,7 +163,7 @@ CURVES: dict[str, Callable[[float], Iterator[Curve]]] = {
 
 @contextmanager
 def _serving(model: str, folder: Path, *options: str) -> Iterator[Server]:
-    """A server that has nothing else to do."""
+    """Start a server without other load."""
     arguments = ("serve", "--models", str(folder), *options)
     with serving(
         Launch("quantserve", model, "service", arguments), Path(tempfile.gettempdir())
@@ -173,7 +173,7 @@ def _serving(model: str, folder: Path, *options: str) -> Iterator[Server]:
 
 
 def _cost(server: Server, request: bytes, clients: int, seconds: float) -> float:
-    """CPU milliseconds of a request."""
+    """Return the CPU milliseconds of a request."""
     _answered(server, request, clients, WARM_UP)
     before = processes.cpu_seconds(server.pid)
     answered, _ = _answered(server, request, clients, seconds)
@@ -181,17 +181,17 @@ def _cost(server: Server, request: bytes, clients: int, seconds: float) -> float
 
 
 def _rate(server: Server, request: bytes, clients: int, seconds: float) -> float:
-    """Requests a second."""
+    """Return the requests/s."""
     _answered(server, request, clients, WARM_UP)
     answered, took = _answered(server, request, clients, seconds)
     return answered / took
 
 
 def _answered(server: Server, request: bytes, clients: int, seconds: float) -> tuple[int, float]:
-    """Requests that were answered, and the seconds that it took.
+    """Return the number of answered requests, and the seconds that they took.
 
     Raises:
-        RuntimeError: one was not.
+        RuntimeError: a request was not answered.
     """
     address = wire.Server("127.0.0.1", server.port, secure=False, prefix="")
     seen = asyncio.run(closed_loop(Load(address, [request], seconds, PATIENCE), clients))
@@ -201,7 +201,7 @@ def _answered(server: Server, request: bytes, clients: int, seconds: float) -> t
 
 
 def _binary(model: str, name: str, shape: tuple[int, int]) -> bytes:
-    """A request with one FP32 tensor, whose answer is binary too."""
+    """Return a request with one FP32 tensor, whose answer is binary too."""
     size = 4 * shape[0] * shape[1]
     tensor = {"name": name, "datatype": "FP32", "shape": shape}
     head = json.dumps({
@@ -214,7 +214,7 @@ def _binary(model: str, name: str, shape: tuple[int, int]) -> bytes:
 
 
 def _counting(model: str, turns: int = 1) -> bytes:
-    """A request to a model that counts, about a microsecond a turn."""
+    """Return a request to a model that counts, about a microsecond per step."""
     n = {"name": "n", "datatype": "INT64", "shape": [1], "data": [turns]}
     return post(f"/v2/models/{model}/infer", json.dumps({"inputs": [n]}).encode())
 

@@ -1,4 +1,4 @@
-"""Starting a server, waiting until it is ready, asking it, and stopping it by its pid."""
+"""Starts a server, waits until it is ready, sends requests, and stops it by its pid."""
 
 import http.client
 import os
@@ -23,7 +23,7 @@ LOG_LINES = 15
 
 
 class ServerError(Exception):
-    """A server did not start, did not become ready, or did not answer as it must."""
+    """A server did not start, did not become ready, or answered wrongly."""
 
 
 ADMIN_KEY = "an-admin-key"
@@ -31,7 +31,7 @@ ADMIN_KEY = "an-admin-key"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server of one model. `name` is what the report calls it."""
+    """A running server of one model. `name` is its name in the report."""
 
     name: str
     model: str
@@ -50,7 +50,7 @@ class Server:
         return ask(self.name, self.port, self.path, message)
 
     def settle(self) -> None:
-        """Wait until what abandoned connections left behind is worked off."""
+        """Wait until the requests of abandoned connections have been processed."""
         deadline = time.monotonic() + SETTLE_WITHIN
         before = processes.cpu_seconds(self.pid)
         while time.monotonic() < deadline:
@@ -73,7 +73,7 @@ class Launch:
 
 @contextmanager
 def serving(launch: Launch, logs: Path) -> Iterator[Server]:
-    """A server of a model."""
+    """Start a server of a model."""
     port = free_port()
     command = [sys.executable, "-m", launch.module, *launch.arguments, "--port", str(port)]
     log = logs / f"{launch.module}-{port}.log"
@@ -93,8 +93,8 @@ def started(
     ready: Callable[[], bool],
     within: float,
 ) -> Iterator[int]:
-    """A process that becomes ready within so many seconds, and is stopped at the end; gives its
-    pid."""
+    """Start a process that must become ready within this many seconds; yield its pid, and stop it
+    at the end."""
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=sink, stderr=sink,
@@ -113,7 +113,7 @@ def ask(name: str, port: int, path: str, message: Message) -> Message:
     """Send one request.
 
     Raises:
-        ServerError: the answer is no success.
+        ServerError: the answer is an error.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_WITHIN)
     try:
@@ -131,7 +131,7 @@ def ask(name: str, port: int, path: str, message: Message) -> Message:
 
 
 def free_port() -> int:
-    """A port that no server listens on."""
+    """Return a port that no server listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -151,12 +151,12 @@ def _await_ready(
 
 
 def is_ready(port: int, model: str) -> bool:
-    """Whether a server on this port serves a model."""
+    """Return True if a server on this port serves a model."""
     return says_yes(port, f"/v2/models/{model}/ready")
 
 
 def says_yes(port: int, path: str) -> bool:
-    """Whether the server on this port answers 200."""
+    """Return True if the server on this port answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", path)

@@ -1,11 +1,11 @@
-"""`python -m tests.benchmarks.shared_memory`: inputs of 600 kB in shared memory to the same inputs
-in the request, as raw bytes.
+"""`python -m tests.benchmarks.shared_memory`: inputs of 600 kB in shared memory, compared to the
+same inputs in the request as raw bytes.
 
-The model averages an image of 3 x 224 x 224 FP32, which costs little. wrk asks over HTTP, by
+The model averages an image of 3 x 224 x 224 FP32, which is cheap. wrk sends requests over HTTP, on
 connections that are never idle; it sends the same input each time, and does not write the region.
-Triton's clients ask over HTTP and gRPC, one process and several, and write each input to a region
-of their own: see ``shared_memory_clients.py``. All are run in turns; what is printed are medians of
-requests/s, the ratios of the medians and the lowest and highest ratio of a round.
+Triton's clients use HTTP and gRPC, one process and several, and write each input to their own
+region: see ``shared_memory_clients.py``. All run alternately. The output is the medians of
+requests/s, the ratios of the medians, and the lowest and highest ratio of a round.
 
 Target: 1.5 over HTTP.
 """
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def asked(clients: Clients, by: str, address: str, *, shared: bool) -> Measure:
-    """Clients of Triton's, with inputs in the request or in shared memory."""
+    """Measure Triton's clients, with inputs in the request or in shared memory."""
 
     def measure(seconds: float) -> float:
         return clients.measure(Job(by, address, shared, seconds))
@@ -103,7 +103,7 @@ def asked(clients: Clients, by: str, address: str, *, shared: bool) -> Measure:
 
 
 def compare(contests: dict[str, tuple[Measure, Measure]], rounds: int, seconds: float) -> bool:
-    """Measure in turns, and print the medians; gives whether HTTP reaches the target."""
+    """Measure alternately, and print the medians; return whether HTTP reaches the target."""
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contests}
     for number in range(rounds + 1):
         for name, both in contests.items():
@@ -127,7 +127,7 @@ def compare(contests: dict[str, tuple[Measure, Measure]], rounds: int, seconds: 
 
 
 def lying(name: str) -> Message:
-    """A request whose input lies in the region."""
+    """Return a request whose input is in the region."""
     where = {"shared_memory_region": name, "shared_memory_byte_size": BYTES}
     tensor = {"name": "x", "datatype": "FP32", "shape": SHAPE, "parameters": where}
     output = {"name": "y", "parameters": {"binary_data": True}}
@@ -136,7 +136,7 @@ def lying(name: str) -> Message:
 
 
 def loaded(url: str, message: Message, body: Path, clients: int) -> Measure:
-    """Connections that are never idle."""
+    """Measure connections that are never idle."""
     body.write_bytes(message.content)
     load = wrk.Load(url, body, message)
 

@@ -1,8 +1,8 @@
-"""Processes with a client of Triton's each, which ask all at the same time.
+"""Processes, each with a Triton client, that send requests at the same time.
 
-A client has two images in turns, so that an answer to the one before is noticed: every answer is
-verified. In shared memory it writes its image to a region of its own before each request, as a
-client with new data does; in the request it gives the image to ``set_data_from_numpy``.
+A client alternates between two images, so that an answer to the previous request is noticed: every
+answer is verified. With shared memory it writes its image to its own region before each request, as
+a client with new data does; otherwise it passes the image to ``set_data_from_numpy``.
 """
 
 import os
@@ -27,7 +27,8 @@ START_WITHIN = 60
 
 
 class Job(NamedTuple):
-    """What each process is to ask: over "http" or "grpc", where, from where, for how long."""
+    """The work of each process. ``protocol`` is "http" or "grpc"; ``shared`` means shared
+    memory."""
 
     protocol: str
     address: str
@@ -36,7 +37,7 @@ class Job(NamedTuple):
 
 
 class Clients:
-    """So many processes. They stay, and connect anew for each job."""
+    """A number of processes, which stay and connect anew for each job."""
 
     def __init__(self, count: int) -> None:
         context = get_context("spawn")
@@ -45,7 +46,7 @@ class Clients:
         self._pool = ProcessPoolExecutor(count, context, _prepare, (barrier,))
 
     def measure(self, job: Job) -> float:
-        """Requests/s of all of them.
+        """Return the requests/s of all processes.
 
         Raises:
             AssertionError: an answer is wrong.
@@ -59,14 +60,14 @@ class Clients:
 
 
 def images() -> list[np.ndarray]:
-    """FP32 of SHAPE: those that a client sends in turns."""
+    """Return the images, FP32 of SHAPE, between which a client alternates."""
     rng = np.random.default_rng(0)
     return [rng.random(SHAPE, np.float32), -rng.random(SHAPE, np.float32)]
 
 
 @contextmanager
 def region(client: Any) -> Iterator[tuple[Any, str]]:
-    """Shared memory of this process for one image, registered under a name."""
+    """Create shared memory for one image, registered under a name."""
     name, key = f"rows-{os.getpid()}", f"{PREFIX}{os.getpid()}"
     handle = shm.create_shared_memory_region(name, key, BYTES, create_only=True)
     try:
@@ -86,7 +87,7 @@ def _prepare(barrier: Barrier) -> None:
 
 
 def _ask(job: Job) -> float:
-    """Requests/s of this process."""
+    """Return the requests/s of this process."""
     _barrier.wait(START_WITHIN)  # so each process has one job, and all begin together
     sent = images()
     wanted = [image.mean((2, 3), keepdims=True) for image in sent]

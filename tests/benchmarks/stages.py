@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.stages`: where the CPU time of a small request goes, by stage.
+"""`python -m tests.benchmarks.stages`: the CPU time of a small request, by stage.
 
 The tiny MLP, 32 clients, one process. py-spy samples the stacks of the server while wrk loads it; a
 sample belongs to the stage of the innermost function that has one. Times are shares of the CPU time
-that a request takes, which hardly depends on what else the machine does.
+of a request, which hardly depends on other load of the machine.
 """
 
 import argparse
@@ -73,8 +73,8 @@ def main() -> int:
 def _sampled(
     server: Server, load: wrk.Load, seconds: int, file: Path
 ) -> tuple[float, list[tuple[str, int]]]:
-    """CPU microseconds of a request, without a profiler; and stacks under load, with their
-    counts."""
+    """Return the CPU microseconds of a request, without a profiler, and the stacks under load with
+    their counts."""
     wrk.run(load, CLIENTS, 1)
     before = processes.cpu_seconds(server.pid)
     found = wrk.run(load, CLIENTS, max(2, seconds // 3))
@@ -92,7 +92,7 @@ def _sampled(
 
 
 def by_stage(stacks: Iterable[tuple[str, int]]) -> Counter[str]:
-    """Samples of each stage. A stack is "function (file:line);...", the innermost last."""
+    """Count the samples of each stage. A stack is "function (file:line);...", innermost last."""
     found: Counter[str] = Counter()
     for stack, count in stacks:
         stages = (stage_of(frame) for frame in reversed(stack.split(";")))
@@ -101,7 +101,7 @@ def by_stage(stacks: Iterable[tuple[str, int]]) -> Counter[str]:
 
 
 def stage_of(frame: str) -> str:
-    """The stage of a function; "" if it belongs to none."""
+    """Return the stage of a function, or "" if it has none."""
     function, _, place = frame.partition(" (")
     file = place.rpartition(":")[0]
     name = function.rpartition(".")[2]

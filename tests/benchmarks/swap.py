@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.swap`: what a swap costs those who ask meanwhile, and in memory.
+"""`python -m tests.benchmarks.swap`: the cost of a swap for concurrent requests, and in memory.
 
-Latency: a constant stream of requests to the digit model while it is swapped, and left alone, in
-turn; every swap loads its version anew. The two kinds of time are compared with each other, in one
-run. Memory: the process after each of many swaps between two versions of a sentence encoder.
+Latency: a constant stream of requests to the digit model, alternately with and without swaps; every
+swap loads its version anew. Both latencies are compared with each other, in one run. Memory: the
+process after each of many swaps between two versions of a sentence encoder.
 """
 
 import argparse
@@ -41,7 +41,7 @@ FRESH = "\n[versions]\nkeep_previous = false\n"
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """When it was asked for and answered, and what the server said that it did."""
+    """The times of the request and the answer, and the content of the answer."""
 
     asked: float
     answered: float
@@ -94,7 +94,7 @@ def latency(arguments: argparse.Namespace, scratch: Path) -> bool:
 
 
 def one_round(server: Server, command: Sequence[str], seconds: float) -> list[Swap]:
-    """Swap and leave alone, in turn, while requests stream."""
+    """Alternate between swaps and pauses while requests are sent."""
     swaps: list[Swap] = []
     with subprocess.Popen(command, cwd=ROOT) as load:
         sleep(CALM_SECONDS + 1)  # the stream's first second is not counted
@@ -106,7 +106,7 @@ def one_round(server: Server, command: Sequence[str], seconds: float) -> list[Sw
 
 
 def tell_latency(rows: np.ndarray, swaps: Sequence[Swap]) -> float:
-    """Print one round; gives the ratio of its two 99th percentiles, infinite for a lost request."""
+    """Print one round; return the ratio of its 99th percentiles, infinite for a lost request."""
     due, done, status = rows[rows[:, 0] > swaps[0].asked - CALM_SECONDS].T
     during = np.zeros(len(due), bool)
     for each in swaps:

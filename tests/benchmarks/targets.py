@@ -1,4 +1,4 @@
-"""The targets, one line each: what is compared, in which cell, and where the bound lies."""
+"""The targets, one line each: the ratio, its cell, and its bound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ TARGETS = (
 
 
 def clients_needed(workload: str, protocol: Protocol) -> set[int]:
-    """The concurrencies that a target asks for, whatever else is measured."""
+    """Return the concurrencies that the targets require."""
     wanted = (workload, protocol)
     return {target.clients for target in TARGETS if wanted == (target.workload, target.protocol)}
 

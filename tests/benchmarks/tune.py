@@ -1,9 +1,9 @@
-"""Requests/s with the settings that `quantserve tune` prints, to those without, in turns.
+"""Requests/s with the settings of `quantserve tune`, compared to the defaults, alternately.
 
     python -m tests.benchmarks.tune [--models digits,encoder] [--rounds 9] [--seconds 20]
 
-Both servers run at the same time, one of them idle; which is first changes with each round. What
-`tune` leaves at the default is served twice alike: its ratio shows how far rounds differ.
+Both servers run at the same time, one of them idle; the first one changes with each round. A model
+that `tune` leaves at the default is served twice in the same way: its ratio shows the noise.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _tuned(served: Served, seconds: float) -> dict[str, str]:
 def _rates(
     served: Served, settings: str, home: Path, given: argparse.Namespace
 ) -> list[tuple[float, float]]:
-    """Requests/s of both, untuned first, in each round."""
+    """Return the requests/s of both, untuned first, in each round."""
     tuned = home / "tuned"
     shutil.copytree(served.repository, tuned)
     path = tuned / served.name / "model.toml"

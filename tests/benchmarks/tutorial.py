@@ -1,7 +1,7 @@
-"""What everybody writes first: FastAPI, pydantic models and `session.run` in the endpoint.
+"""A typical first server: FastAPI, pydantic models and `session.run` in the endpoint.
 
-Kept as a tutorial would have it - default session options, lists in and out - but without
-the access log. `--style sync` makes the endpoint a plain `def`, run in the thread pool.
+Written as in a tutorial (default session options, lists in and out), but without the access
+log. `--style sync` makes the endpoint a plain `def`, run in the thread pool.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""No server is timed before its answers were compared with a direct `session.run`."""
+"""Checks the answers of a server against a direct `session.run`, before it is timed."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +20,7 @@ ATOL = 1e-4
 def expected(
     served: Served, samples: int, kernels: Kernels | None = None
 ) -> list[tuple[Tensors, Tensors]]:
-    """Different inputs, and what the model itself says to each, one row at a time."""
+    """Return different inputs, and the answers of the model to each, one row at a time."""
     session = load(served.graph, threads=1, kernels=kernels)
     names = [output.name for output in session.get_outputs()]
     pairs = []
@@ -32,7 +32,7 @@ def expected(
 
 
 def verify(server: Server, wire: Protocol, pairs: list[tuple[Tensors, Tensors]]) -> None:
-    """Ask for every row while others are asked for, so that batches form and may go wrong."""
+    """Request all rows concurrently, so that batches form and errors of batching appear."""
     names = tuple(pairs[0][1])
 
     def check(pair: tuple[Tensors, Tensors]) -> None:
@@ -50,7 +50,7 @@ def verify_constant(server: Server, question: Message, constant: Message) -> Non
 
 
 def _require_difference(answers: list[Tensors]) -> None:
-    """Were all answers alike, a server that mixes up its rows could not be told."""
+    """Check that the answers differ; else a server that mixes up rows would not be noticed."""
     first, *others = answers
     for answer in others:
         if all(np.allclose(answer[name], first[name], RTOL, ATOL) for name in first):

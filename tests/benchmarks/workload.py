@@ -27,7 +27,7 @@ WARM_UP_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure, how long, and where files may be put."""
+    """What to measure, for how long, and the folder for files."""
 
     clients: tuple[int, ...]
     rounds: int
@@ -89,7 +89,7 @@ class Workload:
                 self.broken.append(f"{label}: {error}")
 
     def _messages(self, wire: Protocol, ours: Server | None) -> tuple[Message, Message]:
-        """The body everybody gets, and the constant that is as long as the real answer."""
+        """Return the body for all servers, and a constant as long as the real answer."""
         feed, outputs = self._pairs[0]
         question = protocol.request(wire, feed, tuple(outputs))
         if ours is None:

@@ -14,12 +14,12 @@ ERRORS = ("connect", "read", "write", "status", "timeout")
 
 
 class LoadError(Exception):
-    """Requests were not answered, or not with success: the numbers would mean nothing."""
+    """Requests failed or were not answered, so the results would be meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One thing to ask again and again; the body is a file because wrk reads it."""
+    """A request to repeat; the body is a file because wrk reads it."""
 
     url: str
     body: Path

@@ -1,4 +1,4 @@
-"""``bench`` and ``list`` against a real server, as commands of their own."""
+"""The commands ``bench`` and ``list`` with a real server."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ QUICK = ("--duration", "0.1", "--json")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Running]]:
-    """Models in a folder, and a server of it."""
+    """A models folder, and a server of it."""
     models = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "models/digits", models / "digits")
     put(models, "m", 1, scale(2))
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Run
 def called(
     capsys: pytest.CaptureFixture[str], server: Running, command: str, *flags: str
 ) -> tuple[int, str, str]:
-    """Exit code, standard output and error of a command."""
+    """Run a command; return its exit code, standard output and standard error."""
     code = main([command, *flags, "--url", f"http://{server.address}"])
     return code, *capsys.readouterr()
 
@@ -48,7 +48,7 @@ Capsys = pytest.CaptureFixture[str]
 
 
 def measured(capsys: Capsys, served: Served, *flags: str) -> dict[str, Any]:
-    """What a bench without a failed request found."""
+    """Return the results of a bench in which no request failed."""
     models, server = served
     code, out, err = called(capsys, server, "bench", *flags, "--models", str(models), *QUICK)
     assert (code, err) == (0, "")
@@ -69,13 +69,13 @@ def test_the_example_of_the_folder_is_sent_in_both_formats(capsys: Capsys, serve
         assert isinstance(run["client_limited"], bool)
 
 
-def test_golden_rows_are_sent_where_there_is_no_example(capsys: Capsys, server: Served) -> None:
+def test_golden_rows_are_sent_without_an_example(capsys: Capsys, server: Served) -> None:
     found = measured(capsys, server, "m", "--rate", "100", "--rows", "2")
     assert found["source"] == str(server[0] / "m/golden.npz")
     assert [(run["rate"], run["requests"]) for run in found["runs"]] == [(100, 10), (100, 10)]
 
 
-def test_without_files_here_the_server_tells(
+def test_without_local_files_the_servers_example_is_sent(
     capsys: Capsys, server: Served, tmp_path: Path
 ) -> None:
     _, running = server
@@ -87,7 +87,7 @@ def test_without_files_here_the_server_tells(
         assert json.loads(out)["source"] == "the server's example"
 
 
-def test_a_body_of_v1_is_posted_to_v1(capsys: Capsys, server: Served, tmp_path: Path) -> None:
+def test_a_v1_body_is_posted_to_v1(capsys: Capsys, server: Served, tmp_path: Path) -> None:
     (tmp_path / "v1.json").write_text('{"instances": [[1, 2]]}')
     data = ("--data", str(tmp_path / "v1.json"), "--concurrency", "1", "--version", "1")
     found = measured(capsys, server, "m", *data)
@@ -95,10 +95,10 @@ def test_a_body_of_v1_is_posted_to_v1(capsys: Capsys, server: Served, tmp_path: 
     assert [run["format"] for run in found["runs"]] == ["v1"]
 
 
-def test_errors_are_counted_by_status_and_end_with_1(
+def test_errors_are_counted_by_status_and_exit_with_1(
     capsys: Capsys, server: Served, tmp_path: Path
 ) -> None:
-    """One request runs for long, one waits, the others find the queue full."""
+    """One request runs for a long time, one waits, the others find the queue full."""
     tensor = {"name": "n", "datatype": "INT64", "shape": [1], "data": [30_000]}
     (tmp_path / "slow.json").write_text(json.dumps({"inputs": [tensor]}))
     flags = ("slow", "--data", str(tmp_path / "slow.json"), "--format", "json")
@@ -117,7 +117,7 @@ def test_errors_are_counted_by_status_and_end_with_1(
     assert out.splitlines()[3].split()[:2] == ["FORMAT", "LOAD"]
 
 
-def test_a_request_that_is_wrong_is_told_before_anything_is_measured(
+def test_a_bad_request_is_reported_before_measuring(
     capsys: Capsys, server: Served, tmp_path: Path
 ) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
@@ -132,7 +132,7 @@ def test_a_request_that_is_wrong_is_told_before_anything_is_measured(
     assert 'refused (404): there is no model "nobody"' in err
 
 
-def test_no_server_is_exit_code_2(capsys: Capsys) -> None:
+def test_without_a_server_the_command_exits_with_2(capsys: Capsys) -> None:
     for command in (["bench", "m"], ["list"]):
         assert main([*command, "--url", "http://127.0.0.1:1"]) == 2
         assert "no answer from http://127.0.0.1:1" in capsys.readouterr().err
@@ -143,14 +143,14 @@ def test_no_server_is_exit_code_2(capsys: Capsys) -> None:
     [("--concurrency", "0"), ("--concurrency", "1,x"), ("--rate", "-1"), ("--rate", "nan"),
      ("--duration", "0"), ("--format", "xml"), ("--rows", "0")],
 )  # fmt: skip
-def test_a_flag_that_makes_no_sense_is_named(flag: str, value: str, capsys: Capsys) -> None:
+def test_invalid_flags_are_named(flag: str, value: str, capsys: Capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["bench", "m", f"{flag}={value}"])
     assert ended.value.code == 2
     assert f"argument {flag}: " in capsys.readouterr().err
 
 
-def test_the_client_needs_no_onnxruntime() -> None:
+def test_the_client_does_not_import_onnxruntime() -> None:
     code = (
         "import sys, service.commands.bench, service.commands.list\n"
         "assert not {'onnxruntime', 'fastapi', 'onnx'} & sys.modules.keys()"
@@ -158,7 +158,7 @@ def test_the_client_needs_no_onnxruntime() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_keys_are_shown_to_a_server_that_asks_for_them(
+def test_keys_are_sent_to_a_server_that_requires_them(
     capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, "m", 1, scale(2))
@@ -207,7 +207,7 @@ def test_list_reads_a_folder_without_a_server(capsys: Capsys, tmp_path: Path) ->
     assert main(["list", "--models", str(tmp_path / "none")]) == 2
 
 
-def test_rows_that_were_made_up_and_do_not_suit_are_asked_for(capsys: Capsys) -> None:
+def test_generated_rows_that_fail_ask_for_data(capsys: Capsys) -> None:
     answer = Answer("400", b"the model refuses these values")
     assert _tell_wrong(answer, "json", Rows(MADE_UP, ())) == 1
     assert "; give valid rows with --data" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The shipped models come into a folder whole, once, and beside what is there."""
+"""The shipped models are copied into a folder completely, once, and beside existing models."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def test_the_examples_are_the_shipped_models(tmp_path: Path) -> None:
     assert files(folder) == shipped("digits", "diabetes")
 
 
-def test_models_that_are_there_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_models_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "digits").mkdir()
     assert main(["examples", str(tmp_path)]) == 0
     assert f"{tmp_path}/digits: already exists" in capsys.readouterr().out
@@ -53,8 +53,8 @@ def test_a_volume_with_other_models_is_left_alone(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_copy_that_was_killed_is_made_again(tmp_path: Path) -> None:
-    """What a process leaves that ended within the second model: one model, and a hidden half."""
+def test_an_interrupted_copy_is_repeated(tmp_path: Path) -> None:
+    """A process killed at the second model leaves one model, and a hidden part of the next."""
     assert main(["examples", str(tmp_path)]) == 0
     old, young = tmp_path / ".examples-old", tmp_path / ".examples-young"
     (tmp_path / "digits").rename(old)
@@ -65,12 +65,12 @@ def test_a_copy_that_was_killed_is_made_again(tmp_path: Path) -> None:
     assert young.exists() and not old.exists()
 
 
-def test_a_model_in_fp32_comes_with_its_rows(tmp_path: Path) -> None:
+def test_fp32_models_are_copied_with_their_rows(tmp_path: Path) -> None:
     assert main(["examples", "--fp32", str(tmp_path)]) == 0
     assert files(tmp_path) == files(ROOT / "scripts/examples/fp32")
 
 
-def test_a_folder_that_cannot_be_is_named(
+def test_a_folder_that_cannot_be_created_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file"
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_is_named(
 
 
 def test_replicas_fill_a_volume_at_the_same_time(tmp_path: Path) -> None:
-    """Each of them ends well, and nothing but the models is left."""
+    """Every replica succeeds, and no other files are left."""
     flags = {"folder": tmp_path, "once": True, "fp32": False}
     with ThreadPoolExecutor(8) as pods:
         assert list(pods.map(run, [flags] * 8)) == [0] * 8

@@ -1,4 +1,4 @@
-"""A model is found as the server would find it."""
+"""``inspect`` finds a model in the same way as the server."""
 
 import asyncio
 import json
@@ -27,7 +27,9 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("asked", ["m/2", "m/10", "flat", "flat/1"])
-def test_a_version_is_found(models: Path, asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_is_found_by_model_and_number(
+    models: Path, asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["inspect", asked, "--models", str(models)]) == 0
     assert "FP32" in capsys.readouterr().out
 
@@ -41,7 +43,7 @@ def test_a_version_is_found(models: Path, asked: str, capsys: pytest.CaptureFixt
         ("nobody", "nobody is neither a file nor a model"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_missing_models_and_versions_are_reported(
     models: Path, asked: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", asked, "--models", str(models)]) == 2
@@ -60,7 +62,7 @@ def test_what_is_not_there_is_told(
         ("version =", "", 10),
     ],
 )
-def test_a_name_alone_is_the_version_that_serves(
+def test_a_name_without_a_number_is_the_version_that_would_serve(
     models: Path, pin: str, policy: str, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if pin:
@@ -80,7 +82,7 @@ def test_a_name_alone_is_the_version_that_serves(
     assert asyncio.run(served()) == number
 
 
-def test_a_policy_that_allows_no_version_is_told(
+def test_a_policy_that_allows_no_version_is_reported(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (models / "m/model.toml").write_text('[versions]\npolicy = "specific"\nnumbers = [5]')
@@ -88,15 +90,13 @@ def test_a_policy_that_allows_no_version_is_told(
     assert "m has 2, 10, 11, but [versions] of model.toml allows none" in capsys.readouterr().err
 
 
-def test_a_version_that_crashed_the_server_gives_way(
-    models: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_quarantined_version_is_skipped(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_quarantine(models / "m", {10: "SIGSEGV"}) == ""
     assert main(["inspect", "m", "--models", str(models)]) == 0
     assert capsys.readouterr().out.startswith("m version 2, model.onnx: FP32")
 
 
-def test_a_classifier_with_zipmap_is_told_what_it_gives(
+def test_the_output_of_a_classifier_with_zipmap_is_described(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(classifiers.model(*classifiers.linear(["cat", "dog"])), tmp_path / "pets")

@@ -1,4 +1,4 @@
-"""The key that a server makes is for its user on this machine, and for nobody else."""
+"""The key that a server creates is readable only for its user on this machine."""
 
 import os
 import stat
@@ -26,11 +26,11 @@ from service.commands.key_file import (
         ("127.1", False), ("0", False), ("0x7f.1", False), ("myhost", False),
     ],
 )  # fmt: skip
-def test_loopback_is_told_from_the_address_alone(host: str, expected: bool) -> None:
+def test_loopback_is_decided_by_the_address_only(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_the_commands_find_the_key_by_the_port(tmp_path: Path) -> None:
+def test_commands_find_the_key_by_the_port(tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     path = key_file("127.0.0.1", 8123, environment)
     key = make_key(path)
@@ -43,13 +43,13 @@ def test_the_commands_find_the_key_by_the_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:8123", "http://example.org:8123", "x", ""])
-def test_no_other_machine_is_shown_the_key(tmp_path: Path, url: str) -> None:
+def test_the_key_is_not_sent_to_other_machines(tmp_path: Path, url: str) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     make_key(key_file("127.0.0.1", 8123, environment))
     assert find_key(url, environment) == ""
 
 
-def test_only_the_user_can_read_the_key_and_each_start_makes_another(tmp_path: Path) -> None:
+def test_only_the_user_can_read_the_key_and_each_start_creates_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "state" / "8123.key"
     first, second = make_key(path), make_key(path)
     assert first != second and path.read_text() == second + "\n"
@@ -58,7 +58,7 @@ def test_only_the_user_can_read_the_key_and_each_start_makes_another(tmp_path: P
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_without_a_place_the_key_is_refused_not_misplaced(tmp_path: Path) -> None:
+def test_without_a_folder_for_the_key_the_start_fails(tmp_path: Path) -> None:
     (tmp_path / "quantserve").write_text("a file where the folder should be")
     with pytest.raises(OSError):
         make_key(key_file("127.0.0.1", 8123, {"XDG_STATE_HOME": str(tmp_path)}))
@@ -82,7 +82,7 @@ def test_the_key_of_a_server_that_listens_everywhere_is_found(tmp_path: Path) ->
         assert find_key(f"http://{host}:8123", environment) == key
 
 
-def test_a_server_removes_no_key_but_its_own(tmp_path: Path) -> None:
+def test_a_server_removes_only_its_own_key(tmp_path: Path) -> None:
     path = tmp_path / "8123.key"
     first = make_key(path)
     second = make_key(path)
@@ -93,7 +93,7 @@ def test_a_server_removes_no_key_but_its_own(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_key_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_stored_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "8123.key"
     path.mkdir()
     with pytest.raises(OSError):
@@ -101,7 +101,7 @@ def test_a_key_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_others_may_change_is_closed_to_them(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_change_becomes_private(tmp_path: Path) -> None:
     folder = tmp_path / "quantserve"
     folder.mkdir()
     folder.chmod(0o777)
@@ -109,9 +109,7 @@ def test_a_folder_that_others_may_change_is_closed_to_them(tmp_path: Path) -> No
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_key_of_another_user_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_of_another_user_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, user = tmp_path / "quantserve" / "8123.key", os.geteuid()
     make_key(path)
     monkeypatch.setattr("os.geteuid", lambda: user + 1)
@@ -121,14 +119,14 @@ def test_a_key_of_another_user_is_not_taken(
 
 
 @pytest.mark.parametrize("text", [" ,", "", "attacker", "0" * 63, "0" * 65, "\x00" * 64])
-def test_what_no_server_wrote_is_no_key(tmp_path: Path, text: str) -> None:
+def test_files_that_no_server_wrote_are_ignored(tmp_path: Path, text: str) -> None:
     path = tmp_path / "8123.key"
     path.write_text(text)
     path.chmod(0o600)
     assert read_key(path) == ""
 
 
-def test_a_link_or_a_file_that_others_may_write_is_no_key(tmp_path: Path) -> None:
+def test_links_and_files_that_others_may_write_are_ignored(tmp_path: Path) -> None:
     path, link = tmp_path / "8123.key", tmp_path / "8124.key"
     make_key(path)
     link.symlink_to(path)

@@ -1,11 +1,11 @@
-"""A plot is an SVG with a path for each line, whose points lie where the values say."""
+"""A plot is an SVG with a polyline for each line; its points correspond to the values."""
 
 from xml.etree import ElementTree
 
 from service.commands.line_plot import Line, svg
 
 
-def test_each_line_has_its_points_and_its_name() -> None:
+def test_each_line_is_drawn_with_its_points_and_name() -> None:
     text = svg("a < b", "rows", "rows/s", [Line("one", [1, 2]), Line("two & more", [4, 0])])
     root = ElementTree.fromstring(text)
     points = [

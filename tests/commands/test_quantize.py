@@ -1,4 +1,4 @@
-"""The flags of ``quantize``: nonsense is refused before anything is read."""
+"""The flags of ``quantize``: invalid values are refused before any file is read."""
 
 import subprocess
 import sys
@@ -17,9 +17,7 @@ from service.cli import main
         ("--max-drop", "nan"), ("--max-drop", "150%"), ("--target", "speed"),
     ],
 )  # fmt: skip
-def test_a_flag_that_makes_no_sense_is_named(
-    flag: str, value: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_flags_are_named(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["quantize", "model.onnx", "--data", "random", f"{flag}={value}"])
     assert ended.value.code == 2

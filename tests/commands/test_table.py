@@ -1,4 +1,4 @@
-"""The table says what is served, and fits where it is printed."""
+"""The table shows the served models, and fits the width of the terminal."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ URL = "http://127.0.0.1:8000"
 
 
 def printed(folder: Path) -> list[str]:
-    """The table for where there is no terminal."""
+    """Return the lines of the table without a terminal."""
     return at_widths(folder, None)[0]
 
 
@@ -46,7 +46,7 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_served_and_how(models: Path) -> None:
+def test_the_table_shows_models_and_how_they_run(models: Path) -> None:
     lines = printed(models)
     heads, facts = lines[0], next(line for line in lines if line.startswith("digits"))
     assert heads.split() == ["MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "KERNELS", "RUNS"]
@@ -69,11 +69,11 @@ def test_what_is_served_and_how(models: Path) -> None:
         (Plan(BatchingMode.REQUESTS, 1, 1, 2, False, ""), "requests, one a run, 2 threads"),
     ],
 )
-def test_the_words_are_those_of_the_metadata(plan: Plan, text: str) -> None:
+def test_the_table_uses_the_terms_of_the_metadata(plan: Plan, text: str) -> None:
     assert runs(plan) == text and text.startswith(plan.mode.value)
 
 
-def test_what_is_not_at_its_best_is_marked(models: Path) -> None:
+def test_problems_are_marked(models: Path) -> None:
     lines = printed(models)
     marked = [line for line in lines if line.startswith("  ! ")]
     assert len(marked) == 4
@@ -93,12 +93,12 @@ def test_no_line_is_wider_than_the_terminal(models: Path) -> None:
         assert all(line.count("[") == line.count("]") for line in lines)  # shapes stay whole
 
 
-def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
+def test_an_empty_folder_shows_the_expected_layout(tmp_path: Path) -> None:
     assert printed(tmp_path)[0].startswith("there is no model: expected ")
     assert printed(tmp_path)[0].endswith("<name>/<version>/model.onnx")
 
 
-def test_what_is_not_served_is_told_after_the_models_those_of_one_reason_together(
+def test_unserved_entries_follow_the_models_grouped_by_reason(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "my model").mkdir()
@@ -113,7 +113,7 @@ def test_what_is_not_served_is_told_after_the_models_those_of_one_reason_togethe
     assert lines[start + 4].startswith("not ready: nothing to serve")
 
 
-def test_a_version_that_is_broken_beside_one_that_serves_is_marked(tmp_path: Path) -> None:
+def test_a_broken_version_beside_a_serving_one_is_marked(tmp_path: Path) -> None:
     put(tmp_path, "m", 2, scale(2))
     for number in (1, 3):
         (tmp_path / "m" / str(number)).mkdir()

@@ -1,4 +1,4 @@
-"""A model is measured, and model.toml takes what is printed."""
+"""A model is measured, and model.toml accepts the printed settings."""
 
 import json
 import tomllib
@@ -39,7 +39,7 @@ def test_a_model_is_measured(models: Path, capsys: pytest.CaptureFixture[str]) -
     assert sorted(models.rglob("*")) == before
 
 
-def test_a_table_names_the_default_and_the_chosen(
+def test_the_table_names_the_default_and_the_choice(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["tune", "m", "--models", str(models), "--seconds", "0.1", "--target", "latency"]
@@ -51,7 +51,7 @@ def test_a_table_names_the_default_and_the_chosen(
     assert "compare both with quantserve bench" in out  # so small a model runs in the event loop
 
 
-def test_rows_that_run_alone_are_measured_alone(
+def test_models_that_run_row_by_row_are_measured_row_by_row(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (models / "m/model.toml").write_text('[batching]\ncombine = "never"\n')
@@ -60,9 +60,7 @@ def test_rows_that_run_alone_are_measured_alone(
     assert {each["rows"] for each in told["measured"]} == {1}
 
 
-def test_what_was_chosen_is_saved_and_then_used(
-    models: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_choice_is_saved_and_used(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (models / "m/model.toml").write_text("[instances]\ncount = 1\n")  # so that runs are in threads
     asked = ["tune", "m", "--models", str(models), "--seconds", "0.1"]
     assert main([*asked, "--dry-run"]) == 0
@@ -89,7 +87,7 @@ def test_the_curves_are_drawn(
     assert "--plot" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (models / "m/model.toml").write_text("[instances]\ncount = 1\n")
@@ -98,7 +96,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert "not saved: " in capsys.readouterr().out
 
 
-def test_the_settings_are_those_of_the_choice() -> None:
+def test_the_settings_match_the_choice() -> None:
     default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
     chosen = Measured(Candidate(2, 3, 8, Kernels.EXACT.value), (2.0,), (1.0,))
     config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
@@ -107,7 +105,7 @@ def test_the_settings_are_those_of_the_choice() -> None:
     assert config.session.kernels == "exact"
 
 
-def test_a_chosen_execution_provider_is_a_setting_of_its_own() -> None:
+def test_a_chosen_execution_provider_is_a_separate_setting() -> None:
     default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
     chosen = Measured(Candidate(1, 1, 4, Provider.OPENVINO.value), (2.0,), (1.0,))
     config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
@@ -125,7 +123,7 @@ def test_a_chosen_execution_provider_is_a_setting_of_its_own() -> None:
         (["m", "--cores", "0"], "expected a whole number from 1 to 256"),
     ],
 )
-def test_what_cannot_be_measured_is_told(
+def test_models_that_cannot_be_measured_are_reported(
     models: Path, given: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -136,7 +134,9 @@ def test_what_cannot_be_measured_is_told(
     assert why in capsys.readouterr().err
 
 
-def test_a_model_that_cannot_run_is_told(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_run_is_reported(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.savez(models / "m/1/golden.npz", **{"inputs/z": np.zeros((2, 2), np.float32)})
     assert main(["tune", "m", "--models", str(models), "--seconds", "0.1"]) == 2
     assert capsys.readouterr().err.startswith("quantserve: m: ")

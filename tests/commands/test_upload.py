@@ -1,4 +1,4 @@
-"""The command finds what a model names beside it, and never anything elsewhere."""
+"""The command finds the external data beside a model, and never sends files from elsewhere."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_external_data_is_found_beside_the_model(tmp_path: Path) -> None:
     assert find_files(net, [tmp_path / "data/v"]) == found
 
 
-def test_data_may_be_given_from_elsewhere(tmp_path: Path) -> None:
+def test_data_files_in_other_folders_may_be_given(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     net, weights = model(tmp_path / "a/net.onnx", "w"), tmp_path / "w"
     weights.write_bytes(bytes(4))
@@ -38,7 +38,7 @@ def test_data_may_be_given_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_cache_of_links_is_followed(tmp_path: Path) -> None:
-    """As Hugging Face's: the names link to blobs elsewhere."""
+    """As in Hugging Face's cache: the names link to blobs in another folder."""
     (tmp_path / "blob").write_bytes(bytes(4))
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot/w").symlink_to(tmp_path / "blob")
@@ -47,25 +47,25 @@ def test_a_cache_of_links_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "a/../../secret", ".ssh", "a b"])
-def test_a_model_does_not_choose_what_is_sent_from_elsewhere(tmp_path: Path, location: str) -> None:
+def test_a_model_cannot_name_files_outside_its_folder(tmp_path: Path, location: str) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "m").mkdir()
     with pytest.raises(ConfigError, match="servers do not accept"):
         find_files(model(tmp_path / "m/net.onnx", location), [])
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'w', which is not next to it"):
         find_files(model(tmp_path / "net.onnx", "w"), [])
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "w"])
-def test_two_files_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+def test_two_files_with_the_same_name_are_refused(tmp_path: Path, name: str) -> None:
     net = model(tmp_path / "net.onnx")
     with pytest.raises(ConfigError, match="would both be"):
         find_files(net, [Path("/a", name), Path("/b", name)])
 
 
-def test_what_is_no_model_is_the_servers_to_judge(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_sent_anyway(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"hello")
     assert find_files(tmp_path / "x", []) == {"model.onnx": tmp_path / "x"}

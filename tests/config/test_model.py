@@ -1,4 +1,5 @@
-"""Flags over variables over defaults; what is unknown or wrong is one line that names it."""
+"""Flags override variables, and variables override defaults. Errors are one line that names the
+setting."""
 
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_flags_win_over_variables_and_variables_over_defaults() -> None:
         ("max_body_bytes", "2048", 2048),
     ],
 )
-def test_texts_become_values(name: str, text: str, value: object) -> None:
+def test_texts_are_converted_to_values(name: str, text: str, value: object) -> None:
     assert getattr(load_settings({}, {f"QUANTSERVE_{name.upper()}": text}), name) == value
     assert getattr(load_settings({name: text}, {}), name) == value
 
@@ -53,7 +54,7 @@ def test_a_wrong_setting_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
 
@@ -108,7 +109,7 @@ def test_every_key_of_a_model_is_read(tmp_path: Path) -> None:
         ("[probe]\ndims = {n = -1}", "probe.dims.n: "),
     ],
 )
-def test_what_is_wrong_with_a_model_is_named(text: str, problem: str, tmp_path: Path) -> None:
+def test_errors_in_model_toml_are_named(text: str, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "model.toml"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=problem) as caught:

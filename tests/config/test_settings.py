@@ -1,4 +1,4 @@
-"""Settings come from flags, variables and files; keys from variables and files alone."""
+"""Settings come from flags, variables and files; keys from variables and files only."""
 
 import os
 from pathlib import Path
@@ -22,13 +22,13 @@ def test_keys_are_separated_by_commas(text: str, keys: tuple[str, ...]) -> None:
     assert read_keys(NAME, SecretStr(text), None) == keys
 
 
-def test_a_file_of_keys_may_have_one_a_line(tmp_path: Path) -> None:
+def test_a_file_of_keys_may_have_one_key_per_line(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("one\ntwo\n")
     assert read_keys(NAME, SecretStr(""), file) == ("one", "two")
 
 
-def test_a_file_of_keys_that_is_of_no_use_is_an_error(
+def test_an_unusable_file_of_keys_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty, binary = tmp_path / "empty", tmp_path / "binary"
@@ -55,7 +55,7 @@ def test_a_file_of_keys_that_is_of_no_use_is_an_error(
         assert "secret-1" not in str(caught.value)
 
 
-def test_keys_may_come_through_a_pipe() -> None:
+def test_keys_may_be_read_from_a_pipe() -> None:
     end, begin = os.pipe()
     with os.fdopen(end), os.fdopen(begin, "w") as writer:
         writer.write("one,")
@@ -70,7 +70,7 @@ def test_settings_do_not_show_keys() -> None:
     assert "hush" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
-def test_an_empty_variable_is_none_and_those_of_clients_are_not_ours() -> None:
+def test_empty_variables_and_client_variables_are_ignored() -> None:
     environment = {"QUANTSERVE_ADMIN_KEY_FILE": "", "QUANTSERVE_URL": "http://x", "PATH": "/bin"}
     assert load_settings({}, environment) == Settings()
     with pytest.raises(ConfigError, match="QUANTSERVE_ADMIN_KEYS"):
@@ -78,11 +78,11 @@ def test_an_empty_variable_is_none_and_those_of_clients_are_not_ours() -> None:
 
 
 @pytest.mark.parametrize(("text", "allowed"), [("true", True), ("1", True), ("false", False)])
-def test_a_server_may_be_empty_if_a_variable_says_so(text: str, allowed: bool) -> None:
+def test_a_variable_allows_an_empty_server(text: str, allowed: bool) -> None:
     assert load_settings({}, {"QUANTSERVE_ALLOW_EMPTY": text}).allow_empty is allowed
 
 
-def test_a_name_that_no_model_may_have_is_refused() -> None:
+def test_an_invalid_model_name_is_refused() -> None:
     assert load_settings({}, {"QUANTSERVE_NAME": "resnet"}).name == "resnet"
     with pytest.raises(ConfigError, match="--name: expected 1 to 128 letters"):
         load_settings({"name": "my model"}, {})

@@ -1,7 +1,7 @@
-"""All of the deployment on a real engine, and its numbers: python -m tests.deploy
+"""Tests and measures the deployment on a real container engine: python -m tests.deploy
 
-Images that cannot be pulled can be given: PROMETHEUS_IMAGE, HAPROXY_IMAGE, GRAFANA_IMAGE. What
-needs no engine is tested by pytest (test_*.py).
+PROMETHEUS_IMAGE, HAPROXY_IMAGE and GRAFANA_IMAGE name images that cannot be pulled. Tests that
+need no engine are run by pytest (test_*.py).
 """
 
 import sys

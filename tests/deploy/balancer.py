@@ -1,4 +1,4 @@
-"""A real HAProxy with our configuration, in front of servers of ours at fixed addresses."""
+"""A real HAProxy with the configuration of deploy/, in front of servers at fixed addresses."""
 
 import csv
 import re
@@ -18,13 +18,13 @@ RESOLVERS = re.compile(r"^resolvers docker\n(?:    .*\n)+", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
-    """Where it takes predictions, and where it tells what it did."""
+    """A running HAProxy: its address for predictions, and the address of its statistics."""
 
     port: int
     status_port: int
 
     def counted(self, proxy: str, server: str, what: str) -> str:
-        """A field of its statistics."""
+        """Return a field of its statistics."""
         with closing(HTTPConnection("127.0.0.1", self.status_port, timeout=PATIENCE)) as line:
             line.request("GET", "/;csv")
             text = line.getresponse().read().decode().removeprefix("# ")
@@ -32,7 +32,7 @@ class Balancer:
         return next(r[what] for r in rows if (r["pxname"], r["svname"]) == (proxy, server))
 
     def up(self, number: int) -> bool:
-        """Whether it sends requests to a server."""
+        """Return True if it sends requests to a server."""
         return self.counted("servers", f"server{number}", "status").startswith("UP")
 
 

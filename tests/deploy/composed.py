@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml: a swap under load, what Prometheus sees, a replica that dies."""
+"""The stack of docker-compose.yml: a swap under load, Prometheus, a replica that dies."""
 
 import json
 import re
@@ -22,7 +22,7 @@ SERIES = (
 
 
 def check_stack(report: dict[str, str]) -> None:
-    """Bring everything up, try it, take it down."""
+    """Start the stack, test it, and stop it."""
     ports = {name: free_port() for name in PORTS}
     with stack(f"quantserve-test-{ports['SERVER_PORT']}", ports) as each:
         wanted = ["quantserve", "prometheus"]
@@ -49,7 +49,7 @@ PORTS = (
 
 
 def swap_under_load(port: int, report: dict[str, str]) -> None:
-    """There and back while clients predict: nothing fails, both versions are seen."""
+    """Swap and swap back while clients predict: nothing fails, and both versions answer."""
     with loading(port, DIGITS, 4) as answers:
         for version in (1, 2, 1, 2):
             time.sleep(1)
@@ -69,7 +69,7 @@ def swap(port: int, version: int) -> int:
 
 
 def see_in_prometheus(prometheus: Prometheus, report: dict[str, str]) -> None:
-    """The series are there, and all rules are loaded and healthy."""
+    """Check that the series exist, and that all rules are loaded and healthy."""
     for name in SERIES:
         until(lambda: prometheus.query(f'{name}{{job="quantserve"}}'), 60, name)  # noqa: B023
     until(lambda: all(rule["health"] == "ok" for rule in prometheus.rules()), 90, "healthy rules")
@@ -77,7 +77,7 @@ def see_in_prometheus(prometheus: Prometheus, report: dict[str, str]) -> None:
 
 
 def follow(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
-    """A swap on one server is followed by the replicas, and no request fails meanwhile."""
+    """Check that replicas follow a swap on one server, and that no request fails meanwhile."""
     with loading(ports["BALANCER_PORT"], DIGITS, 4) as answers:
         begun = time.monotonic()
         assert swap(ports["SERVER_PORT"], 1) == 200
@@ -90,7 +90,7 @@ def follow(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
 
 
 def serving(container: str) -> str:
-    """The version of digits that a server answers with."""
+    """Return the version of digits that a server answers with."""
     script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
     page = docker("exec", container, "python", "-c", script)
     found = re.search(r'quantserve_model_serving{model="digits",version="(\d+)"} 1', page)
@@ -98,7 +98,7 @@ def serving(container: str) -> str:
 
 
 def kill_under_load(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
-    """A replica dies, another is stopped in order: nothing is lost."""
+    """Check that no request is lost when a replica dies and another one is stopped."""
     clients = 6
     with loading(ports["BALANCER_PORT"], DIGITS, clients) as killed:
         time.sleep(2)
@@ -115,7 +115,7 @@ def kill_under_load(each: Stack, ports: dict[str, int], report: dict[str, str]) 
 
 
 def upgrade_under_load(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
-    """A setting is changed with deploy/upgrade.sh, and with Compose alone: nothing is lost."""
+    """Change a setting with deploy/upgrade.sh, and with Compose only: no request is lost."""
     servers = ("quantserve", "replica")
     plain = ("up", "--detach", "--no-build", "--scale", "replica=2", *servers, "balancer")
     each.compose(*plain)
@@ -138,7 +138,7 @@ def upgrade_under_load(each: Stack, ports: dict[str, int], report: dict[str, str
 
 
 def miss_one(each: Stack, prometheus: Prometheus, report: dict[str, str]) -> None:
-    """A replica that dies, and that discovery forgets, raises an alert."""
+    """Check that a replica that dies, and disappears from discovery, raises an alert."""
 
     def state() -> object:
         states = {rule["name"]: rule.get("state") for rule in prometheus.rules()}
@@ -154,7 +154,7 @@ def miss_one(each: Stack, prometheus: Prometheus, report: dict[str, str]) -> Non
 
 
 def servers_up(port: int) -> int:
-    """Servers that the balancer would send requests to."""
+    """Return the servers that the balancer sends requests to."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request("GET", "/;csv")
     rows = [line.split(",") for line in connection.getresponse().read().decode().splitlines()]

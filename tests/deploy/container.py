@@ -1,4 +1,4 @@
-"""One container as people run it: with models of their own, and with little memory."""
+"""One container as users run it: with their own models, and with little memory."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ USER, OWNER = 10001, 1000
 
 
 def check_own_models(report: dict[str, str]) -> None:
-    """A folder of another owner is read; what cannot be written is told, and who is to run it."""
+    """Check that a folder of another owner is served, with a warning that names the owner."""
     with digits_of(OWNER) as folder:
         volume = ("--volume", f"{folder}:/models")
         with served(*volume) as (name, port):
@@ -42,7 +42,7 @@ def check_own_models(report: dict[str, str]) -> None:
 
 
 def check_memory(report: dict[str, str]) -> None:
-    """With little memory a swap is refused with figures, and the kernel does not end the server."""
+    """Check that swaps without enough memory are refused, and that the server is not killed."""
     for limit in ("128m", "160m"):
         memory = ("--memory", limit, "--memory-swap", limit)
         with digits_of(USER) as folder, served("--volume", f"{folder}:/models", *memory) as (
@@ -64,7 +64,7 @@ def check_memory(report: dict[str, str]) -> None:
 
 @contextmanager
 def digits_of(owner: int) -> Iterator[Path]:
-    """A folder with the digits that belongs to somebody, as a volume may be mounted."""
+    """Create a folder with the digits, owned by a given user, as a volume may be mounted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -76,7 +76,7 @@ def digits_of(owner: int) -> Iterator[Path]:
 
 @contextmanager
 def served(*flags: str) -> Iterator[tuple[str, int]]:
-    """A container that is ready; its name and its port."""
+    """Start a container and wait until it is ready; yield its name and port."""
     port, network = free_port(), f"quantserve-test-{free_port()}"
     docker("network", "create", network)
     name = ""
@@ -93,13 +93,13 @@ def served(*flags: str) -> Iterator[tuple[str, int]]:
 
 
 def warned(name: str) -> str:
-    """The warnings that a server has logged."""
+    """Return the warnings that a server has logged."""
     done = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
     return "\n".join(line for line in done.stderr.splitlines() if '"warning"' in line)
 
 
 def swap(port: int, version: int) -> tuple[int, str]:
-    """Status and text of the answer."""
+    """Swap; return the status and text of the answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     body = f'{{"version": {version}}}'
     connection.request("POST", "/admin/models/digits/swap", body, {"X-API-Key": KEY})

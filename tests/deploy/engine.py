@@ -1,4 +1,4 @@
-"""Docker's command line: images, containers, and a Compose project of our own."""
+"""Docker's command line: images, containers, and a separate Compose project."""
 
 import json
 import os
@@ -15,21 +15,21 @@ KEY = "only-for-this-test"
 
 
 class CommandFailed(Exception):
-    """With what the command wrote."""
+    """A command of the engine failed; contains its output."""
 
 
 def available() -> bool:
-    """Whether an engine answers."""
+    """Return True if an engine answers."""
     return shutil.which("docker") is not None and not _run(["docker", "info"]).returncode
 
 
 def docker(*arguments: str, seconds: float = 60) -> str:
-    """Run ``docker``; gives what it writes."""
+    """Run ``docker``; return its output."""
     return _checked(["docker", *arguments], seconds)
 
 
 def sizes() -> tuple[float, float]:
-    """The image and what it is based on, in MB, uncompressed."""
+    """Return the uncompressed sizes of the image and of its base image, in MB."""
     base = os.environ.get("BASE_IMAGE", "python:3.11-slim-bookworm")
     if _run(["docker", "image", "inspect", base]).returncode:
         docker("pull", "--quiet", base, seconds=600)  # BuildKit does not keep it as an image
@@ -41,14 +41,14 @@ def sizes() -> tuple[float, float]:
 
 
 def stopped(container: str, *, grace: int = 30) -> int:
-    """Stop a container; gives its exit code, 137 where it did not stop by itself."""
+    """Stop a container; return its exit code, which is 137 if it had to be killed."""
     docker("stop", "--time", str(grace), container, seconds=grace + 30)
     return int(docker("inspect", container, "--format", "{{.State.ExitCode}}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """docker-compose.yml as a project of its own, on ports of its own."""
+    """docker-compose.yml as a separate project, on separate ports."""
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -59,18 +59,18 @@ class Stack:
         return _checked(command, seconds, {**os.environ, **self.environment})
 
     def upgrade(self) -> str:
-        """Run ``deploy/upgrade.sh``; gives what it writes."""
+        """Run ``deploy/upgrade.sh``; return its output."""
         command = [str(ROOT / "deploy/upgrade.sh"), "-p", self.name]
         return _checked(command, 300, {**os.environ, **self.environment})
 
     def containers(self, service: str) -> list[str]:
-        """Those that run."""
+        """Return the running containers of a service."""
         return self.compose("ps", "-q", service).split()
 
 
 @contextmanager
 def stack(name: str, ports: dict[str, int]) -> Iterator[Stack]:
-    """Nothing is left of it in the end."""
+    """Yield a stack, and remove all of it at the end."""
     given = {key: str(port) for key, port in ports.items()}
     each = Stack(name, {**given, "QUANTSERVE_ADMIN_KEY": KEY, "SERVER_IMAGE": IMAGE})
     try:
@@ -80,7 +80,7 @@ def stack(name: str, ports: dict[str, int]) -> Iterator[Stack]:
 
 
 def grafana_there() -> bool:
-    """Whether Grafana's image is here or can be had."""
+    """Return True if Grafana's image is available or can be pulled."""
     image = os.environ.get("GRAFANA_IMAGE")
     return (
         image is not None
@@ -89,7 +89,7 @@ def grafana_there() -> bool:
 
 
 def state(container: str) -> dict[str, object]:
-    """What the engine knows of it."""
+    """Return the engine's state of a container."""
     found: list[dict[str, object]] = json.loads(docker("inspect", container))
     return found[0]
 

@@ -1,4 +1,4 @@
-"""What the image must be: small, soon ready, modest, locked up, and gone when it is told to."""
+"""Requirements of the image: small, ready soon, low memory, restricted, and stops on a signal."""
 
 import json
 import re
@@ -22,9 +22,9 @@ LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileg
 
 
 def check_image(report: dict[str, str]) -> None:
-    """Build it and look at it alone.
+    """Build the image and test it on its own.
 
-    Fails on what must hold; times are reported, not asserted.
+    Requirements are asserted; times are only reported.
     """
     docker("build", "--network", "host", "-t", IMAGE, ".", seconds=900)
     image, base = sizes()
@@ -49,7 +49,7 @@ def check_image(report: dict[str, str]) -> None:
 
 
 def check_text_operators() -> None:
-    """A model whose text operators need a locale is served by the image as it is."""
+    """Check that the image serves a model whose text operators require a locale."""
     with tempfile.TemporaryDirectory() as folder:
         normalizer(Path(folder) / "words")
         with container(Path(folder) / "words") as (_, port):
@@ -62,9 +62,9 @@ def check_text_operators() -> None:
 
 
 def check_early_stop() -> None:
-    """A signal that comes while the server still imports is heard.
+    """Check that a signal during the imports of the server stops it.
 
-    Before Python itself has started nothing can be: the kernel drops a signal for which the first
+    Before Python has started, a signal is lost: the kernel drops signals for which the first
     process of a container has no handler, and ``docker stop`` waits for its grace period.
     """
     with container() as (name, _):
@@ -76,8 +76,8 @@ def check_early_stop() -> None:
 
 @contextmanager
 def container(model: Path | None = None) -> Iterator[tuple[str, int]]:
-    """One with nothing but its temporary volume to write to, and a further model in it if one is
-    given; its name and its port."""
+    """Start a container that can write only to its temporary volume, with a further model if one is
+    given; yield its name and port."""
     port, network = free_port(), f"quantserve-test-{free_port()}"
     docker("network", "create", network)
     name = docker(

@@ -1,4 +1,4 @@
-"""A client that sends predictions without a pause and counts what became of each."""
+"""A client that sends predictions without a pause and counts their outcomes."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Answers:
-    """Requests answered with 200, what became of the others, and which version answered."""
+    """Requests answered with 200, outcomes of the others, and the versions that answered."""
 
     good: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -25,7 +25,7 @@ class Answers:
 
 @contextmanager
 def loading(port: int, model: Path, clients: int) -> Iterator[Answers]:
-    """Keep so many clients busy while the context lasts; the answers are complete after it."""
+    """Run this many clients while the context lasts; the answers are complete after it."""
     body, done = (model / "example.json").read_bytes(), threading.Event()
     mine = [Answers() for _ in range(clients)]
     threads = [
@@ -66,7 +66,7 @@ def _send(port: int, model: str, body: bytes, done: threading.Event, mine: Answe
 
 
 def until(true: Callable[[], object], seconds: float, what: str) -> None:
-    """Ask again and again until the answer is yes; no connection counts as no."""
+    """Repeat a call until it returns a true value; a failed connection counts as false."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

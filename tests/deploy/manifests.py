@@ -21,12 +21,12 @@ COMPONENTS = ("ingress", "monitoring", "tracing")
 
 
 def documents(file: Path) -> list[Document]:
-    """What a file holds."""
+    """Return the documents of a file."""
     return [document for document in yaml.safe_load_all(file.read_text()) if document]
 
 
 def build(folder: Path) -> list[Document]:
-    """What Kustomize makes of a folder."""
+    """Return the output of Kustomize for a folder."""
     done = subprocess.run(
         ["kubectl", "kustomize", folder],
         capture_output=True,
@@ -40,12 +40,12 @@ def build(folder: Path) -> list[Document]:
 
 @cache
 def overlay(name: str) -> list[Document]:
-    """An overlay as it is."""
+    """Build an overlay unchanged."""
     return build(KUBERNETES / "overlays" / name)
 
 
 def with_components(name: str, components: tuple[str, ...], folder: Path) -> list[Document]:
-    """An overlay with components added; its kustomization lies in ``folder``."""
+    """Build an overlay with added components; the kustomization is written to ``folder``."""
     up = "/".join([".."] * len(folder.resolve().parts[1:]))
     root = f"{up}{KUBERNETES.resolve()}"
     (folder / "kustomization.yaml").write_text(
@@ -60,13 +60,13 @@ def with_components(name: str, components: tuple[str, ...], folder: Path) -> lis
 
 
 def of_kind(all_of: list[Document], kind: str, name: str = "quantserve") -> Document:
-    """The only one of a kind and name."""
+    """Return the only document of a kind and name."""
     (found,) = (d for d in all_of if d["kind"] == kind and d["metadata"]["name"] == name)
     return found
 
 
 def containers(node: Any) -> Iterator[Document]:
-    """Containers wherever they are in a document."""
+    """Return all containers in a document."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ("containers", "initContainers"):

@@ -1,4 +1,4 @@
-"""A real Prometheus from the machine's packages, scraping a server of ours."""
+"""A real Prometheus from the machine's packages, which scrapes a test server."""
 
 import json
 import socket
@@ -27,21 +27,21 @@ scrape_configs:
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """host:port of one that runs."""
+    """A running Prometheus, at host:port."""
 
     address: str
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The series that a query gives now; a query that is wrong raises ValueError."""
+        """Return the current series of a query; an invalid query raises ValueError."""
         return self._ask("query", {"query": expr})["result"]  # type: ignore[no-any-return]
 
     def exemplars(self, expr: str) -> list[dict[str, Any]]:
-        """The exemplars of the last minutes."""
+        """Return the exemplars of the last minutes."""
         now = time.time()
         return self._ask("query_exemplars", {"query": expr, "start": now - 300, "end": now + 10})  # type: ignore[no-any-return]
 
     def rules(self) -> list[dict[str, Any]]:
-        """All rules that are loaded."""
+        """Return all loaded rules."""
         return [rule for group in self._ask("rules", {})["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, parameters: dict[str, Any]) -> Any:
@@ -55,7 +55,7 @@ class Prometheus:
 
 @contextmanager
 def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
-    """Scrape host:port with our rules, which are evaluated every half second as well."""
+    """Scrape host:port with the rules of deploy/, evaluated every half second."""
     (folder / "rules").mkdir()
     for rules in (DEPLOY / "prometheus/rules").glob("*.yml"):
         text = rules.read_text().replace("interval: 30s", "interval: 500ms")
@@ -84,7 +84,7 @@ def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
 
 
 def until(true: Callable[[], Any]) -> None:
-    """Ask again and again until the answer is yes; one that is not there yet counts as no."""
+    """Repeat a call until it returns a true value; a missing server counts as false."""
     end, problem = time.monotonic() + PATIENCE, ""
     while time.monotonic() < end:
         try:
@@ -97,7 +97,7 @@ def until(true: Callable[[], Any]) -> None:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -39,7 +39,7 @@ def predict() -> None:
 
 
 def answered() -> str:
-    """When the process started that answers now, if it has predicted; else nothing."""
+    """Return the start time of the process that answers, or nothing if it has not predicted."""
     page = ask("GET", "/metrics").decode()
     found = re.search(r'quantserve_requests_total{[^}]*"digits"[^}]*outcome="ok"[^}]*} (\S+)', page)
     started = re.search(r"^process_start_time_seconds (\S+)", page, re.MULTILINE)

@@ -1,5 +1,5 @@
-"""Requests a second through the balancer with one, two and three servers, relative to one bare
-process on this machine, measured in turns by the same client (wrk).
+"""Requests/s through the balancer with one, two and three servers, relative to one process without
+a container on this machine. The runs alternate, with the same client (wrk).
 """
 
 import shutil
@@ -19,7 +19,7 @@ ROUNDS = 3
 
 
 def measure_scale(report: dict[str, str]) -> None:
-    """Needs wrk; each server may use one core."""
+    """Measure the requests/s. Requires wrk; each server may use one core."""
     if shutil.which("wrk") is None:
         report["requests/s by servers"] = "not measured: wrk is not installed"
         return
@@ -36,7 +36,7 @@ def measure_scale(report: dict[str, str]) -> None:
 
 
 def compared(port: int, reference: int) -> float:
-    """The median of ratios, each of two runs that follow each other."""
+    """Return the median of the ratios, each of two consecutive runs."""
     return median(rate(port) / rate(reference) for _ in range(ROUNDS))
 
 

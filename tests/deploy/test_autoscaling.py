@@ -1,4 +1,4 @@
-"""What autoscalers ask for is measured, and means how busy servers are."""
+"""The metrics that autoscalers query exist, and measure how busy servers are."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ ADAPTER = KUBERNETES / "components/replicas/autoscaling.yaml"
 
 
 @pytest.mark.parametrize("file", [KEDA, ADAPTER], ids=["keda", "adapter"])
-async def test_the_series_are_there(file: Path, client: httpx.AsyncClient) -> None:
+async def test_the_series_of_the_autoscalers_exist(file: Path, client: httpx.AsyncClient) -> None:
     metrics = (await client.get("/metrics")).text
     used = set(re.findall(r"\bquantserve_instance\w+", file.read_text()))
     assert used == {"quantserve_instance_busy_seconds_total", "quantserve_instances"}
@@ -25,7 +25,7 @@ async def test_the_series_are_there(file: Path, client: httpx.AsyncClient) -> No
         assert f"\n{name}{{" in metrics
 
 
-def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
+def test_the_autoscaler_uses_the_metric_of_the_adapter() -> None:
     (scaler,) = documents(ADAPTER)
     comment = "\n".join(
         line.removeprefix("# ").removeprefix("#")
@@ -39,8 +39,8 @@ def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
 
 @PROMETHEUS.unless(prometheus_installed())
 def test_keda_gets_the_sum_of_the_busiest_models(tmp_path: Path) -> None:
-    """One pod with a model that is busy half of the time on two instances, and one a tenth; another
-    that has nothing to do. KEDA divides by the pods: 0.25.
+    """One pod has a model whose two instances are busy half of the time, and a model that is busy a
+    tenth of it; another pod is idle. KEDA divides by the pods: 0.25.
     """
     (scaled,) = documents(KEDA)
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]

@@ -1,4 +1,4 @@
-"""What the balancer does with predictions whose server dies, and while there is no server."""
+"""How the balancer handles predictions whose server dies, and times without a server."""
 
 import shutil
 import signal
@@ -38,15 +38,14 @@ def serve(port: int, code: int = 0) -> AbstractContextManager[Running]:
 
 
 def post(balancer: Balancer, path: str = INFER, body: bytes = BODY) -> tuple[int, str, str]:
-    """Status, body and Retry-After. The head goes out alone, before the body, as many clients do
-    it."""
+    """Return status, body and Retry-After. The head is sent before the body, as many clients do."""
     with closing(HTTPConnection("127.0.0.1", balancer.port, timeout=PATIENCE)) as connection:
         connection.request("POST", path, body, {"X-API-Key": KEY})
         answer = connection.getresponse()
         return answer.status, answer.read().decode(), answer.headers.get("Retry-After", "")
 
 
-def test_a_prediction_whose_server_dies_is_repeated(balancer: Balancer, ports: list[int]) -> None:
+def test_a_prediction_is_repeated_if_its_server_dies(balancer: Balancer, ports: list[int]) -> None:
     with serve(ports[0], -signal.SIGKILL) as dying, serve(ports[1]):
         until(lambda: balancer.up(1) and balancer.up(2))
         dying.process.send_signal(signal.SIGSTOP)  # it takes requests, and does not answer
@@ -77,7 +76,7 @@ def test_changes_and_health_do_not_wait(balancer: Balancer, path: str, body: byt
     assert int(balancer.counted("hold", "BACKEND", "stot")) == 0
 
 
-def test_what_is_too_long_to_be_repeated_is_to_come_again(balancer: Balancer) -> None:
+def test_bodies_too_long_to_repeat_are_refused_with_retry_after(balancer: Balancer) -> None:
     until(lambda: not balancer.up(1) and not balancer.up(2))
     status, _, again = post(balancer, body=BODY + b" " * 2**17)
     assert (status, again) == (503, "1")

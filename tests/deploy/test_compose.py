@@ -1,5 +1,5 @@
-"""What can be said of the image and the stack without an engine: with one, python -m tests.deploy
-says the rest.
+"""Tests of the image and the stack that need no container engine. python -m tests.deploy runs the
+others.
 """
 
 import os
@@ -24,7 +24,7 @@ SERVERS = [STACK["services"][name] for name in ("quantserve", "replica")]
 
 
 def compose_command() -> list[str] | None:
-    """Compose, as a plugin or alone, if the machine has it."""
+    """Return the command of Compose, as a plugin or standalone, if it is installed."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             done = subprocess.run([*command, "version"], capture_output=True, check=False)
@@ -36,7 +36,7 @@ def compose_command() -> list[str] | None:
 @pytest.mark.parametrize(
     "files", [["docker-compose.yml"], ["docker-compose.yml", "deploy/compose.secret.yml"]]
 )
-def test_compose_takes_the_files(files: list[str]) -> None:
+def test_compose_accepts_the_files(files: list[str]) -> None:
     command = compose_command()
     COMPOSE.need(command)
     assert command is not None
@@ -48,7 +48,7 @@ def test_compose_takes_the_files(files: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_port_is_open_to_this_machine_only() -> None:
+def test_every_port_is_bound_to_loopback() -> None:
     ports = [port for service in STACK["services"].values() for port in service.get("ports", ())]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
@@ -57,7 +57,7 @@ def test_every_service_has_limits() -> None:
     assert all(each["cpus"] and each["mem_limit"] for each in STACK["services"].values())
 
 
-def test_servers_are_locked_up_and_have_no_key_of_their_own() -> None:
+def test_servers_are_restricted_and_have_no_default_key() -> None:
     for server in SERVERS:
         assert server["read_only"] and server["cap_drop"] == ["ALL"]
         assert server["environment"]["QUANTSERVE_ADMIN_KEY"] == "${QUANTSERVE_ADMIN_KEY:-}"
@@ -79,13 +79,13 @@ def test_variables_of_servers_are_settings() -> None:
     )
 
 
-def test_files_that_are_mounted_are_there() -> None:
+def test_mounted_files_exist() -> None:
     mounts = [v for service in STACK["services"].values() for v in service.get("volumes", ())]
     paths = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
     assert paths and all((ROOT / path).exists() for path in paths)
 
 
-def test_the_dockerfile_is_clean() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     command = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [command, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
@@ -93,7 +93,7 @@ def test_the_dockerfile_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_image_gets_nothing_but_what_it_is_made_of() -> None:
+def test_the_dockerignore_keeps_only_the_copied_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert ignored[1] == "*"
     copied = re.findall(
@@ -104,7 +104,7 @@ def test_the_image_gets_nothing_but_what_it_is_made_of() -> None:
         assert (ROOT / path).exists()
 
 
-def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
+def test_the_balancer_accepts_its_configuration(tmp_path: Path) -> None:
     command = shutil.which("haproxy")
     HAPROXY.need(command)
     assert command is not None
@@ -115,7 +115,7 @@ def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_upgrade_names_services_that_there_are() -> None:
+def test_the_upgrade_script_names_existing_services() -> None:
     script = DEPLOY / "upgrade.sh"
     assert os.access(script, os.X_OK)
     done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Every query of the dashboard gives data: a real Prometheus, a real server, real requests."""
+"""Every query of the dashboard returns data, with a real Prometheus, server and requests."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ QUERIES = [
 VARIABLES = {"$model": ".*", "$instance": ".*", "$__rate_interval": "10s"}
 
 
-def test_the_file_is_what_the_code_writes(tmp_path: Path) -> None:
+def test_the_file_is_up_to_date_with_its_generator(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY / "grafana", tmp_path / "grafana")
     subprocess.run(
         [sys.executable, tmp_path / "grafana/dashboard.py"], check=True, timeout=PATIENCE
@@ -37,7 +37,7 @@ def test_the_file_is_what_the_code_writes(tmp_path: Path) -> None:
     assert (tmp_path / "grafana/dashboards/quantserve.json").read_text() == FILE.read_text()
 
 
-def test_panels_do_not_overlap_and_have_what_a_reader_needs() -> None:
+def test_panels_do_not_overlap_and_have_titles_descriptions_and_units() -> None:
     taken = set[tuple[int, int]]()
     for panel in DASHBOARD["panels"]:
         x, y, w, h = (panel["gridPos"][key] for key in "xywh")
@@ -50,7 +50,7 @@ def test_panels_do_not_overlap_and_have_what_a_reader_needs() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
+def test_grafana_is_configured_with_prometheus_and_the_dashboard() -> None:
     folder = DEPLOY / "grafana/provisioning"
     assert "url: http://prometheus:9090" in (folder / "datasources/prometheus.yml").read_text()
     assert "path: /etc/dashboards" in (folder / "dashboards/quantserve.yml").read_text()
@@ -58,7 +58,7 @@ def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """One that has seen predictions, a swap and a version that did not pass."""
+    """A Prometheus that has scraped predictions, a swap and a version that failed the gate."""
     PROMETHEUS.need(prometheus_installed())
     folder = tmp_path_factory.mktemp("dashboard")
     shutil.copytree(ROOT / "models", folder / "models")

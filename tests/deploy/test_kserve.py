@@ -1,4 +1,4 @@
-"""KServe and Knative take the runtime, and the examples name it."""
+"""KServe and Knative accept the runtime, and the examples name it."""
 
 from typing import Any
 
@@ -42,14 +42,14 @@ def test_swaps_on_a_mount_that_cannot_be_written_are_allowed() -> None:
     assert {"name": "QUANTSERVE_NO_PIN", "value": "true"} in container["env"]
 
 
-def test_knative_takes_the_container() -> None:
+def test_knative_accepts_the_container() -> None:
     (container,) = runtime()["spec"]["containers"]
     assert set(container) <= KNATIVE
     assert set(container["securityContext"]) <= KNATIVE_SECURITY
     assert all(set(each) == {"name", "value"} for each in container["env"])
 
 
-def test_the_container_is_locked_up_and_limited() -> None:
+def test_the_container_is_restricted_and_has_limits() -> None:
     (container,) = containers(runtime())
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["resources"]["limits"]["memory"]

@@ -1,4 +1,4 @@
-"""What Kustomize builds is what Kubernetes takes, binds everywhere, and fits the server."""
+"""The manifests that Kustomize builds are valid, and fit the server."""
 
 import re
 import shutil
@@ -64,7 +64,7 @@ def test_a_wrong_manifest_is_refused() -> None:
 
 
 @each_overlay
-def test_containers_are_locked_up_and_limited(name: str) -> None:
+def test_containers_are_restricted_and_have_limits(name: str) -> None:
     found = list(containers(overlay(name)))
     assert found
     for container in found:
@@ -75,7 +75,7 @@ def test_containers_are_locked_up_and_limited(name: str) -> None:
 
 
 @each_overlay
-def test_images_come_from_the_registry_that_is_named(name: str) -> None:
+def test_images_come_from_the_configured_registry(name: str) -> None:
     for container in containers(overlay(name)):
         image = container["image"]
         assert image == "registry.example.com/quantserve:0.1.0" or FETCHER.fullmatch(image)
@@ -92,12 +92,12 @@ def test_variables_are_settings(name: str, tmp_path: Path) -> None:
 
 
 @each_overlay
-def test_the_names_of_services_do_not_become_settings(name: str) -> None:
+def test_service_links_are_disabled(name: str) -> None:
     assert pod(name)["enableServiceLinks"] is False
 
 
 @each_overlay
-def test_the_server_plans_with_the_memory_that_it_may_have(name: str) -> None:
+def test_the_memory_budget_is_the_memory_limit(name: str) -> None:
     (budget,) = (e for e in server(name)["env"] if e["name"] == "QUANTSERVE_MEMORY_BUDGET")
     assert budget["valueFrom"]["resourceFieldRef"]["resource"] == "limits.memory"
     resources = server(name)["resources"]
@@ -105,7 +105,7 @@ def test_the_server_plans_with_the_memory_that_it_may_have(name: str) -> None:
 
 
 @each_overlay
-def test_volumes_that_are_mounted_are_there(name: str) -> None:
+def test_mounted_volumes_exist(name: str) -> None:
     volumes = {each["name"]: each for each in pod(name)["volumes"]}
     mounted = [m["name"] for c in containers(pod(name)) for m in c.get("volumeMounts", ())]
     assert mounted and set(mounted) <= set(volumes)
@@ -115,28 +115,28 @@ def test_volumes_that_are_mounted_are_there(name: str) -> None:
             of_kind(overlay(name), "PersistentVolumeClaim", claim["claimName"])
 
 
-def test_a_volume_that_several_nodes_mount_names_its_class() -> None:
+def test_a_volume_of_several_nodes_names_its_storage_class() -> None:
     claim = of_kind(overlay("scaled"), "PersistentVolumeClaim", "quantserve-models")["spec"]
     assert claim["accessModes"] == ["ReadWriteMany"]
     valid = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
     assert not re.fullmatch(valid, claim["storageClassName"]), "the API server is to refuse it"
 
 
-def test_a_volume_of_one_node_takes_the_default_class_and_one_pod_at_a_time() -> None:
+def test_a_volume_of_one_node_uses_the_default_class_and_one_pod() -> None:
     claim = of_kind(overlay("single"), "PersistentVolumeClaim", "quantserve-models")["spec"]
     assert claim["accessModes"] == ["ReadWriteOnce"] and "storageClassName" not in claim
     deployment = of_kind(overlay("single"), "Deployment")["spec"]
     assert deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}
 
 
-def test_the_autoscaler_alone_says_how_many() -> None:
+def test_only_the_autoscaler_sets_the_replicas() -> None:
     for name in ("scaled", "fetched"):
         assert "replicas" not in of_kind(overlay(name), "Deployment")["spec"]
         scaler = of_kind(overlay(name), "HorizontalPodAutoscaler")["spec"]
         assert scaler["scaleTargetRef"]["name"] == "quantserve" and scaler["minReplicas"] >= 2
 
 
-def test_keda_takes_the_place_of_the_autoscaler(tmp_path: Path) -> None:
+def test_keda_replaces_the_autoscaler(tmp_path: Path) -> None:
     built = with_components("scaled", ("keda",), tmp_path)
     assert not [d for d in built if d["kind"] == "HorizontalPodAutoscaler"]
     assert of_kind(built, "ScaledObject")["spec"]["scaleTargetRef"]["name"] == "quantserve"
@@ -173,14 +173,14 @@ def test_traces_reach_a_collector(tmp_path: Path) -> None:
     assert {port, 53} <= {each["port"] for each in rule["ports"]}
 
 
-def test_nothing_leaves_a_server_otherwise() -> None:
+def test_servers_have_no_other_egress() -> None:
     for name in ("single", "scaled"):
         assert not policy(overlay(name), "quantserve").get("egress")
     (rule,) = policy(overlay("fetched"), "quantserve-fetch")["egress"]
     assert {53, 80, 443} == {each["port"] for each in rule["ports"]}
 
 
-def test_what_changes_things_is_not_reached_from_outside(tmp_path: Path) -> None:
+def test_the_ingress_exposes_no_admin_routes(tmp_path: Path) -> None:
     built = with_components("single", ("ingress",), tmp_path)
     (rule,) = of_kind(built, "Ingress")["spec"]["rules"]
     paths = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
@@ -191,7 +191,7 @@ def test_what_changes_things_is_not_reached_from_outside(tmp_path: Path) -> None
 
 
 def test_the_init_container_fills_a_new_volume_of_ext4(tmp_path: Path) -> None:
-    """Its own arguments, on a folder in place of the volume; it runs again with each pod."""
+    """Run its arguments on a folder twice, as the container runs again with each pod."""
     (container,) = pod("scaled")["initContainers"]
     (mount,) = container["volumeMounts"]
     (tmp_path / "lost+found").mkdir(mode=0)
@@ -207,7 +207,7 @@ def test_the_init_container_fills_a_new_volume_of_ext4(tmp_path: Path) -> None:
 
 
 def test_every_file_is_used() -> None:
-    """By a kustomization, which lists it."""
+    """Check that a kustomization lists every file."""
     listed = {
         (file.parent / line.strip(" -")).resolve()
         for file in KUBERNETES.rglob("kustomization.yaml")

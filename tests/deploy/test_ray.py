@@ -1,7 +1,7 @@
 """The Ray Serve application, started for real: two replicas, and predictions through them.
 
-Ray binds every address of the machine, so it runs in a network namespace that has none but
-loopback, which root can make.
+Ray binds every address of the machine, so it runs in a network namespace with loopback only,
+which root can create.
 """
 
 import os
@@ -25,7 +25,7 @@ pytestmark = [RAY.unless(installed("ray")), NAMESPACE.unless(namespaces_can_be_m
 
 @pytest.fixture
 def namespace() -> Iterator[list[str]]:
-    """A command that runs others where there is nothing but loopback."""
+    """A command that runs others in a network namespace with loopback only."""
     name = f"quantserve-{secrets.token_hex(4)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
@@ -37,7 +37,7 @@ def namespace() -> Iterator[list[str]]:
 
 @pytest.fixture
 def folder() -> Iterator[str]:
-    """A folder with a short name: those of Ray's sockets begin with it."""
+    """A folder with a short name, because the names of Ray's sockets begin with it."""
     with tempfile.TemporaryDirectory(prefix="ray") as name:
         yield name
 

@@ -1,4 +1,4 @@
-"""Alerts come when they must and only then; Prometheus takes what it is configured with."""
+"""Alerts fire exactly when expected, and Prometheus accepts its configuration."""
 
 import shutil
 import subprocess
@@ -25,11 +25,11 @@ def test_the_configuration_and_the_rules_are_well_formed() -> None:
     promtool("check", "config", FOLDER / "prometheus.yml")
 
 
-def test_alerts_come_when_they_must_and_only_then() -> None:
+def test_alerts_fire_exactly_when_expected() -> None:
     promtool("test", "rules", FOLDER / "tests/alerts.yml")
 
 
-def test_each_alert_has_a_test_in_which_it_comes() -> None:
+def test_each_alert_has_a_test_in_which_it_fires() -> None:
     groups = yaml.safe_load((FOLDER / "rules/alerts.yml").read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"]}
     tests = yaml.safe_load((FOLDER / "tests/alerts.yml").read_text())["tests"]
@@ -49,8 +49,8 @@ def test_recordings_of_one_name_differ_only_in_their_window() -> None:
     assert not several
 
 
-def test_the_prometheus_rule_of_kubernetes_is_made_of_the_rules(tmp_path: Path) -> None:
-    """Run in a copy of deploy/, so that nothing here changes."""
+def test_the_prometheus_rule_of_kubernetes_is_generated_from_the_rules(tmp_path: Path) -> None:
+    """The generator runs in a copy of deploy/, so that no file changes here."""
     made = DEPLOY / "kubernetes/components/monitoring/prometheusrule.yaml"
     copy = shutil.copytree(DEPLOY, tmp_path / "deploy")
     subprocess.run([sys.executable, copy / "prometheus/prometheus_rule.py"], check=True)
@@ -58,7 +58,7 @@ def test_the_prometheus_rule_of_kubernetes_is_made_of_the_rules(tmp_path: Path) 
     assert made.read_text() == new, "run: python deploy/prometheus/prometheus_rule.py"
 
 
-def test_prometheus_takes_the_prometheus_rule(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_prometheus_rule(tmp_path: Path) -> None:
     made = DEPLOY / "kubernetes/components/monitoring/prometheusrule.yaml"
     rules = tmp_path / "rules.yml"
     rules.write_text(yaml.safe_dump(yaml.safe_load(made.read_text())["spec"]))

@@ -1,4 +1,4 @@
-"""Files inside packages that are installed without what they depend on, hence never imported."""
+"""Files of packages that are installed without their dependencies, and so are never imported."""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +7,7 @@ from tests.parts import DATA
 
 
 def file_of(package: str, *path: str) -> Path:
-    """A file of a package; skips the test where it is not installed."""
+    """Return a file of a package; skip the test if the package is not installed."""
     spec = importlib.util.find_spec(package)
     DATA.need(spec and spec.origin)
     assert spec and spec.origin

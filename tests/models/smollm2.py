@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct in FP32, where it has been built."""
+"""SmolLM2-135M-Instruct in FP32, if it has been built."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ FOLDER: Path = ROOT / ".smollm2/fp32/1"
 
 
 def there() -> bool:
-    """Whether it has been built."""
+    """Return True if it has been built."""
     return (FOLDER / "genai_config.json").is_file()

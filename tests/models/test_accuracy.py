@@ -1,4 +1,4 @@
-"""The shipped models are as accurate as models/README.md says, on rows that they never saw."""
+"""The shipped models are as accurate as models/README.md states, on held-out rows."""
 
 import re
 from pathlib import Path
@@ -17,13 +17,13 @@ DATASETS = {"MNIST": 0, "UCI": 1}
 
 
 def answers(model: str, *inputs: np.ndarray) -> np.ndarray:
-    """Rows through the session that serves them."""
+    """Return the answers to rows from the session that serves the model."""
     found: np.ndarray = Session(MODELS / model / "model.onnx", SessionOptions()).run(inputs)[0]
     return found
 
 
 def stated(version: int, precision: str) -> list[float]:
-    """The figures of models/README.md for a digit model: percent correct on MNIST and UCI."""
+    """Return the figures of models/README.md for a digit model: percent correct on MNIST, UCI."""
     rows = re.findall(
         r"^\| (\d?) ?\| (FP32|INT8) \| \d+ kB \| ([\d.]+) % \| ([\d.]+) % \|$", README, re.M
     )
@@ -42,7 +42,7 @@ def held_out(dataset: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_digits_are_read_as_well_as_stated(dataset: str) -> None:
+def test_digits_have_the_stated_accuracy(dataset: str) -> None:
     images, labels = held_out(dataset)
     for version in (1, 2):
         correct = (answers(f"digits/{version}", images).argmax(1) == labels).mean()
@@ -51,7 +51,7 @@ def test_digits_are_read_as_well_as_stated(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_quantization_costs_next_to_nothing(version: int) -> None:
+def test_quantization_costs_almost_no_accuracy(version: int) -> None:
     for exact, quantized in zip(stated(version, "FP32"), stated(version, "INT8"), strict=True):
         assert quantized > exact - 0.5
 
@@ -72,7 +72,7 @@ def test_progression_agrees_with_its_golden_set() -> None:
     assert np.abs(found - expected).mean() < 0.02 * np.ptp(expected)
 
 
-def test_progression_is_foretold_as_well_as_stated() -> None:
+def test_progression_has_the_stated_accuracy() -> None:
     folder = file_of("sklearn", "datasets", "data")
     rows = np.loadtxt(folder / "diabetes_data_raw.csv.gz")[HELDOUT["patient_rows"]]
     target = np.loadtxt(folder / "diabetes_target.csv.gz")[HELDOUT["patient_rows"]]
@@ -89,7 +89,7 @@ def test_progression_is_foretold_as_well_as_stated() -> None:
     )
 
 
-def test_no_shipped_model_tells_of_the_machine_that_made_it() -> None:
+def test_shipped_models_contain_no_traces_of_the_build_machine() -> None:
     models = list(MODELS.glob("*/*/model.onnx"))
     assert len(models) == 3
     for model in models:

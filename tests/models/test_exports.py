@@ -1,5 +1,4 @@
-"""Models as scikit-learn's and LightGBM's converters write them by default give the answers of the
-model that they were made of."""
+"""Default exports of scikit-learn and LightGBM models give the answers of the original models."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,9 @@ def check(proto: Any, model: Any, output: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "forest", "network", "calibrated"])
 @pytest.mark.parametrize("classes", CLASSES)
-def test_scikit_learn(kind: str, classes: str, tmp_path: Path) -> None:
+def test_scikit_learn_exports_answer_like_the_model(
+    kind: str, classes: str, tmp_path: Path
+) -> None:
     from skl2onnx import to_onnx
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.ensemble import RandomForestClassifier
@@ -62,7 +63,7 @@ def test_scikit_learn(kind: str, classes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", ["int", "string", "binary"])
-def test_lightgbm(classes: str, tmp_path: Path) -> None:
+def test_lightgbm_exports_answer_like_the_model(classes: str, tmp_path: Path) -> None:
     import onnxmltools
     from lightgbm import LGBMClassifier
     from onnxmltools.convert.common.data_types import FloatTensorType
@@ -74,8 +75,8 @@ def test_lightgbm(classes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["OneHotEncoder", "OrdinalEncoder"])
-def test_a_table_with_encoders_that_know_no_other_category(encoder: str, tmp_path: Path) -> None:
-    """Rows to try it with are made up of its categories, so that its batches are measured."""
+def test_encoders_that_reject_unknown_categories_are_batched(encoder: str, tmp_path: Path) -> None:
+    """The rows of the probe are generated from its categories, so that batches are measured."""
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
     from sklearn import preprocessing

@@ -1,5 +1,5 @@
-"""Every recipe for language models, on a real one: answers do not depend on the other requests, and
-what passes the gate is close to FP32."""
+"""Every recipe for language models, on a real model: answers do not depend on other requests, and
+models that pass the gate are close to FP32."""
 
 import asyncio
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def language(folder: Path) -> LanguageModel:
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """FP32, texts, and what it says of them."""
+    """The FP32 model, texts, and its answers to them."""
 
     model: LanguageModel
     texts: Texts
@@ -53,7 +53,7 @@ def fp32() -> Real:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a recipe made."""
+    """The result of a recipe."""
 
     recipe: Recipe
     model: LanguageModel
@@ -81,8 +81,8 @@ async def chosen(batcher: GenerationBatcher, request: GenerationRequest) -> list
     return [token.token for delta in deltas for token in delta.chosen]
 
 
-async def test_greedy_answers_alone_are_those_of_a_full_batch(candidate: Candidate) -> None:
-    """Joined one after the other, in the middle of the answers of those before."""
+async def test_greedy_answers_are_the_same_alone_and_in_a_full_batch(candidate: Candidate) -> None:
+    """Requests join one after the other, while the earlier ones are being answered."""
     batcher = GenerationBatcher(("m", 1), candidate.model, lambda _: None, limit=99)
 
     async def later(place: str, number: int) -> list[int]:
@@ -116,8 +116,8 @@ def test_products_with_outliers_stay_in_float(candidate: Candidate) -> None:
         assert not candidate.recipe.float_nodes
 
 
-def test_outliers_in_float_help_where_a_text_begins(fp32: Real, tmp_path: Path) -> None:
-    """There they are the largest. Without the texts that find them, none are left in float."""
+def test_outliers_in_float_help_at_the_beginning_of_a_text(fp32: Real, tmp_path: Path) -> None:
+    """Outliers are largest there. Without calibration texts, no products stay in float."""
     tokens = fp32.model.tokenizer.encode(read_text(None), special=False)
     texts = np.array([tokens[start : start + 5] for start in range(0, 96 * 300, 300)])
     wanted, ratios = force(fp32.model.decoders[0], texts), []

@@ -1,4 +1,4 @@
-"""Measured rows as tests write them."""
+"""Candidates with measurements, for tests."""
 
 from service.quantization.evaluate.quality import Quality
 from service.quantization.evaluate.timing import Timing

@@ -16,7 +16,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """64 rows for it, in three classes."""
+    """64 rows for the model, in three classes."""
     rng = np.random.default_rng(1)
     path = tmp_path / "data.npz"
     images = rng.random((64, 1, 8, 8), np.float32)

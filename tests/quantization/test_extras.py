@@ -1,4 +1,4 @@
-"""A package that is missing is told with the extra that installs it."""
+"""The error for a missing package names the extra that installs it."""
 
 import tomllib
 from importlib.util import find_spec
@@ -23,19 +23,21 @@ def use():
 """
 
 
-def test_each_extra_is_one_of_the_package() -> None:
+def test_each_extra_is_declared_by_the_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(EXTRAS.values()) <= declared["optional-dependencies"].keys()
 
 
-def test_a_module_of_no_extra_is_left_to_its_owner() -> None:
+def test_modules_without_an_extra_have_no_advice() -> None:
     assert what_to_install(ModuleNotFoundError("no", name="users_own")) == ""
     assert "'quantserve[quantize]'" in what_to_install(
         ModuleNotFoundError("no", name="onnx.helper")
     )
 
 
-def test_a_recipe_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_names_its_missing_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hidden_torch.py").write_text(HIDDEN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

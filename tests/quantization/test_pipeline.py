@@ -1,4 +1,4 @@
-"""The whole way on a small model: from a file and rows to a version, and what stops it."""
+"""The whole pipeline on a small model: from a file and rows to a version, and its errors."""
 
 import json
 import signal
@@ -75,7 +75,7 @@ def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_p
     assert names[:2] == ["static", "weight-only"]
     static = report["candidates"][0]
     assert static["fusion_ratio"] == 1.0
-    # Where it was measured far slower than FP32, nobody looked at it any further.
+    # A candidate that was measured far slower than FP32 was not evaluated further.
     assert static["batch_invariant"] is (None if static["dropped"] else True)
     assert static["kernels"] == "default"  # weights of seven bits
     assert static["timing"]["latency_ratio"] > 0
@@ -93,7 +93,7 @@ def test_candidates_run_with_the_kernels_that_model_toml_asks_for(
     assert report["candidates"][0]["kernels"] == "exact"
 
 
-def test_when_nothing_is_better_fp32_stays_and_a_second_version_keeps_the_golden_rows(
+def test_fp32_is_published_if_nothing_is_better_and_golden_rows_stay(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{SEARCH}.catalogue", lambda kinds, saturates: FEW[1:])
@@ -112,7 +112,7 @@ def test_when_nothing_is_better_fp32_stays_and_a_second_version_keeps_the_golden
 
 
 @pytest.mark.usefixtures("few")
-def test_random_rows_say_loudly_that_accuracy_is_unknown(model: Path, tmp_path: Path) -> None:
+def test_random_rows_warn_that_accuracy_is_unknown(model: Path, tmp_path: Path) -> None:
     report = quantize(model, "random", tmp_path / "models", target="size")
     assert report["decision"]["reason"].startswith("ACCURACY WAS NOT MEASURED")
 
@@ -125,18 +125,20 @@ def test_another_models_folder_is_refused(data: Path, model: Path, tmp_path: Pat
         quantize(model, data, tmp_path / "models")
 
 
-def test_a_given_file_must_be_quantized_and_fit(model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_given_file_must_be_quantized_and_match_the_model(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="--qat tiny.onnx is not quantized"):
         quantize(model, data, tmp_path / "models", qat=(model,))
     assert not (tmp_path / "models/tiny").exists()
 
 
-def test_a_name_must_be_one(model: Path, data: Path, tmp_path: Path) -> None:
+def test_an_invalid_model_name_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a valid model name"):
         carry_out(QuantizeOptions(model, str(data), name="../x", models=tmp_path))
 
 
-def test_a_stopped_search_leaves_no_version_and_goes_on_later(
+def test_a_stopped_search_leaves_no_version_and_can_be_continued(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "service", "quantize", str(model), "--data", str(data),
@@ -161,9 +163,7 @@ def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     assert list(home.glob(".quantize/*/journal.jsonl"))
 
 
-def test_one_search_at_a_time_and_the_second_takes_nothing_away(
-    model: Path, data: Path, tmp_path: Path
-) -> None:
+def test_a_second_concurrent_search_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
     home = tmp_path / "models/tiny"
     home.mkdir(parents=True)
     with scratch_folder(home), pytest.raises(ConfigError, match="another quantize is running"):
@@ -204,16 +204,14 @@ def test_versions_of_another_signature_are_another_model(
         quantize(model, data, tmp_path / "models")
 
 
-def test_a_disk_that_does_not_take_the_work_is_named(
-    model: Path, data: Path, tmp_path: Path
-) -> None:
+def test_a_disk_that_cannot_be_written_is_named(model: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder should be")
     with pytest.raises(ConfigError, match="models.*(cannot be created|Not a directory)"):
         quantize(model, data, tmp_path / "models")
 
 
 @pytest.mark.usefixtures("few")
-def test_labels_that_fp32_never_hits_are_no_measure(
+def test_labels_that_fp32_never_predicts_are_refused(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     with np.load(data) as rows:
@@ -224,10 +222,10 @@ def test_labels_that_fp32_never_hits_are_no_measure(
 
 
 @pytest.mark.usefixtures("few")
-def test_a_search_that_was_stopped_measures_nothing_twice(
+def test_a_continued_search_measures_nothing_twice(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # the models folder is relative, as it is unless told otherwise
+    monkeypatch.chdir(tmp_path)  # the models folder is relative, as by default
     measured: list[str] = []
     measure = Search._measure
 
@@ -248,7 +246,7 @@ def test_a_search_that_was_stopped_measures_nothing_twice(
     assert {"static", "weight-only"} <= {row["name"] for row in report["candidates"]}
 
 
-def test_a_model_that_never_answers_is_given_up(
+def test_a_model_that_never_answers_times_out(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{SEARCH}.LEAST_PATIENCE", 0.01)
@@ -257,7 +255,7 @@ def test_a_model_that_never_answers_is_given_up(
     assert not (tmp_path / "models").exists()
 
 
-def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path: Path) -> None:
+def test_other_external_weights_start_another_search(model: Path, tmp_path: Path) -> None:
     rows = Rows(((np.zeros((1, 1, 8, 8), np.float32),),))
     (tmp_path / "work").mkdir()
     keys = []
@@ -293,7 +291,7 @@ def runs():
 """
 
 
-def test_a_model_with_state_is_searched_run_by_run_and_its_version_serves(
+def test_a_model_with_state_is_quantized_by_runs_and_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipes = (Recipe("dynamic", Dynamic()), Recipe("static", Static(inputs_only=True)))
@@ -336,7 +334,7 @@ def test_the_run_that_the_model_refuses_is_named(
 
 
 @pytest.mark.usefixtures("few")
-def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
+def test_masked_scores_and_masks_in_the_data_are_accepted(tmp_path: Path) -> None:
     path, rng = tmp_path / "tiny.onnx", np.random.default_rng(0)
     weight = rng.standard_normal((16, 4)).astype(np.float32)
     nodes = [
@@ -361,7 +359,7 @@ def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
     ["net.onnx", "net/model.onnx", "net/3/model.onnx", "net/3/model.onnx/model.onnx",
      "net/onnx/model.onnx"],
 )  # fmt: skip
-def test_the_name_is_the_files_or_its_folders(file: str) -> None:
+def test_the_default_name_is_that_of_the_file_or_folder(file: str) -> None:
     assert QuantizeOptions(Path("models", file), "random").model_name == "net"
 
 
@@ -369,7 +367,7 @@ def test_a_dynamic_model_is_converted_without_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{SEARCH}.per_row", lambda saturates: ROWS_ONLY)
-    # What is fast is measured, and no matter here.
+    # Speed is measured, but does not matter here.
     monkeypatch.setattr("service.quantization.search.decide.SLOWEST", 0.0)
     given = tmp_path / "old/1/model.onnx"
     given.parent.mkdir(parents=True)
@@ -397,13 +395,13 @@ def test_a_dynamic_model_is_converted_without_its_source(
     told = convert(tmp_path / "fp32.onnx", target="size", name="both")
     assert "from its own weights" not in told
     assert (models / "both/1/model.onnx").exists()
-    # Where nothing is better, what is there stays.
+    # If nothing is better, the existing file stays.
     told = convert(None, target="size", max_drop=0.0, name="none")
     assert f"no version was made: {given} is unchanged" in told
     assert not (models / "none").exists()
 
 
-def test_a_conversion_needs_one_of_the_two_files(data: Path, tmp_path: Path) -> None:
+def test_a_conversion_requires_one_of_the_two_files(data: Path, tmp_path: Path) -> None:
     options = QuantizeOptions(None, str(data), models=tmp_path / "models", name="it")
     with pytest.raises(ConfigError, match="give a model in FP32, or --from-int8"):
         carry_out(options)

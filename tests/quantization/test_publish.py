@@ -1,4 +1,4 @@
-"""The golden rows of a first version are such as its model can be asked."""
+"""The golden rows of a first version are requests that its model accepts."""
 
 from pathlib import Path
 
@@ -29,14 +29,16 @@ def signature(first: str | int) -> Signature:
 
 
 @pytest.mark.parametrize(("first", "count"), [("n", 32), (1, 1)])
-def test_as_many_rows_as_the_model_takes(home: Path, first: str | int, count: int) -> None:
+def test_golden_rows_are_as_many_as_the_model_accepts(
+    home: Path, first: str | int, count: int
+) -> None:
     assert write_golden(home, signature(first), ROWS, ROWS.feeds)
     golden = read_golden(home / "golden.npz", signature(first))
     assert golden is not None
     assert len(golden.inputs[0]) == len(golden.outputs["y"]) == len(golden.labels[""]) == count
 
 
-def test_an_output_without_a_row_for_each_is_left_out(home: Path) -> None:
+def test_an_output_without_one_row_per_input_row_is_left_out(home: Path) -> None:
     boxes = [(np.ones((i % 3, 2), np.float32),) for i in range(40)]
     write_golden(home, signature("n"), ROWS, boxes)
     golden = read_golden(home / "golden.npz", signature("n"))
@@ -53,7 +55,7 @@ def runs(*shapes: tuple[int, ...]) -> Rows:
     return Rows(tuple(feeds), np.arange(20), by_run=True)
 
 
-def test_a_run_is_written_as_it_came(home: Path) -> None:
+def test_a_run_is_written_unchanged(home: Path) -> None:
     inputs = spec("x", "n", 3), spec("state", 2, "n", 4), spec("gain")
     stateful = Signature(inputs, (spec("y", "n", 2), spec("next", 2, "n", 4), spec("total")))
     rows = runs((5, 3), (2, 5, 4), ())
@@ -68,7 +70,7 @@ def test_a_run_is_written_as_it_came(home: Path) -> None:
     assert golden.labels[""].tolist() == [0]
 
 
-def test_of_runs_that_serving_takes_for_rows_no_answers_are_kept(home: Path) -> None:
+def test_no_answers_are_kept_of_runs_that_are_served_as_rows(home: Path) -> None:
     steps = Signature((spec("x", "steps", "batch", 3),), (spec("y", "steps", "batch", 2),))
     rows = runs((7, 1, 3))
     assert write_golden(home, steps, rows, [(np.ones((7, 1, 2), np.float32),)] * 20)
@@ -78,7 +80,7 @@ def test_of_runs_that_serving_takes_for_rows_no_answers_are_kept(home: Path) -> 
     assert golden.outputs == {}
 
 
-def test_a_version_beside_a_flat_model_is_the_next(tmp_path: Path) -> None:
+def test_a_version_beside_a_flat_model_has_the_next_number(tmp_path: Path) -> None:
     home = tmp_path / "m"
     home.mkdir()
     (home / "model.onnx").write_bytes(scale(1))
@@ -105,7 +107,7 @@ def test_a_model_in_the_root_gets_no_version(tmp_path: Path) -> None:
     assert not (root / "own").exists()
 
 
-def test_odd_names_among_the_versions_do_not_matter(tmp_path: Path) -> None:
+def test_odd_names_among_the_versions_are_ignored(tmp_path: Path) -> None:
     home = tmp_path / "m"
     for name in ("²", "9" * 20, "v7", "٣", "2", ".5", "caf\udce9"):
         (home / name).mkdir(parents=True)
@@ -115,7 +117,7 @@ def test_odd_names_among_the_versions_do_not_matter(tmp_path: Path) -> None:
     assert publish(home, model, {}, "") == 3
 
 
-def test_after_the_highest_version_that_there_can_be_comes_none(tmp_path: Path) -> None:
+def test_there_is_no_version_after_the_highest_possible_one(tmp_path: Path) -> None:
     (tmp_path / "m" / ("9" * 18)).mkdir(parents=True)
     with pytest.raises(ConfigError, match="is the highest possible number"):
         check_home(tmp_path / "m", signature("n"))
@@ -125,7 +127,7 @@ def test_after_the_highest_version_that_there_can_be_comes_none(tmp_path: Path) 
         publish(tmp_path / "m", model, {}, "")
 
 
-def test_a_version_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_version_is_published_atomically(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     model = tmp_path / "made/made.onnx"
     save_apart(table(5_000, 0), tmp_path / "given")
@@ -147,7 +149,7 @@ def test_a_version_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [entry.name for entry in home.iterdir()] == ["1"]
 
 
-def test_a_folder_that_is_a_link_to_elsewhere_gets_no_version(tmp_path: Path) -> None:
+def test_a_folder_that_links_elsewhere_gets_no_version(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "models/m").symlink_to(tmp_path / "elsewhere")

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def save(path: Path, nodes: list, inputs: dict, outputs: dict, constants: dict) -> Path:
-    """A model file with FP32 inputs and outputs of these shapes."""
+    """Save a model file with FP32 inputs and outputs of these shapes."""
     graph = helper.make_graph(
         nodes,
         "tiny",

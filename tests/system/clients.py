@@ -1,4 +1,4 @@
-"""Triton's clients over HTTP and over gRPC, so that one test can ask by both."""
+"""Triton's clients for HTTP and gRPC, behind one interface, so that a test can use both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ MODULES = {"http": tritonclient.http, "grpc": tritonclient.grpc}
 
 
 class Client(NamedTuple):
-    """A client by one of the two ways, and its module."""
+    """A client for one of the two protocols, and its module."""
 
     module: ModuleType
     client: Any
     json: bool
 
     def given(self, name: str, array: Any, datatype: str) -> Any:
-        """An input with its values."""
+        """Return an input with its values."""
         made = self.module.InferInput(name, list(array.shape), datatype)
         made.set_data_from_numpy(array)
         return made
 
     def told(self, answer: Any) -> Any:
-        """What was told, as JSON."""
+        """Return a reply of the client as JSON."""
         if self.json:
             return answer
         from google.protobuf.json_format import MessageToDict
@@ -35,7 +35,7 @@ class Client(NamedTuple):
 
 @contextmanager
 def connected(protocol: str, address: str) -> Iterator[Client]:
-    """A client by "http" or "grpc"."""
+    """Connect a client by "http" or "grpc"."""
     module = MODULES[protocol]
     with module.InferenceServerClient(address) as client:
         yield Client(module, client, protocol == "http")

@@ -17,7 +17,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server of tiny models with little patience: 1 MiB of body, two seconds for it."""
+    """A server of tiny models with strict limits: bodies of 1 MiB, received within two seconds."""
     models = tmp_path_factory.mktemp("attacked")
     for datatype in tiny_models.DATATYPES:
         tiny_models.identity(models, datatype)

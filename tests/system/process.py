@@ -25,14 +25,14 @@ BODY_SECONDS = 2
 
 
 def obey_permissions() -> None:
-    """Be denied what the modes of files deny, also as root."""
+    """Respect the permission bits of files, also as root."""
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is ready: host:port, what it printed until then, its process and its log."""
+    """A server that is ready: host:port, its output so far, its process and its log."""
 
     address: str
     printed: str
@@ -41,35 +41,35 @@ class Running:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self.address.rpartition(":")[2])
 
     @property
     def told(self) -> str:
-        """What it printed at its start, without the escapes of JSON."""
+        """The output of its start, without JSON escapes."""
         lines = [json.loads(line) for line in self.printed.splitlines()]
         texts = ([each["message"], each.get("tensors", ""), *each.get("notes", ())]
                  for each in lines)  # fmt: skip
         return "\n".join(text for each in texts for text in each)
 
     def line(self) -> Line:
-        """A new connection."""
+        """Open a new connection."""
         return Line(self.port)
 
     def ask(self, request: bytes) -> Answer:
-        """Ask over a connection of its own."""
+        """Send a request over a new connection."""
         with self.line() as line:
             return line.ask(request)
 
     def resident_bytes(self) -> int:
-        """Memory that is in RAM now."""
+        """Return the resident memory."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", text)
         assert found
         return int(found[1]) * 1024
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of the log."""
+        """Return the lines of the log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 

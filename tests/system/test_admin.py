@@ -1,4 +1,4 @@
-"""Uploads and keys on a real server: by its own commands, by curl's way, and by attackers."""
+"""Uploads and keys on a real server: with its own commands, with curl, and by attackers."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
 
 
 def raw(port: int, head: str, *parts: bytes, finish: bool = False) -> tuple[int, bytes]:
-    """Send bytes as they are; the status of the first answer, and all that came."""
+    """Send raw bytes; return the status of the first reply, and everything received."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         line.sendall(head.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + b"\r\n\r\n")
         for part in parts:
@@ -96,7 +96,7 @@ def keyed(
 
 @pytest.fixture(scope="module")
 def open_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Path]]:
-    """A server without keys that waits a second for a silent sender."""
+    """A server without keys that waits one second for a silent sender."""
     models = tmp_path_factory.mktemp("open")
     with started(models, {}, "--body-timeout", "1", "--max-upload-bytes", "300000") as found:
         yield (*found[1:], models)
@@ -124,10 +124,10 @@ def test_the_command_uploads_with_the_key_of_the_environment(
         assert not key or key not in refused.stderr
 
 
-def test_the_command_is_told_early_that_a_file_is_too_large(
+def test_the_command_reports_a_file_that_is_too_large_before_sending_it(
     keyed: tuple["subprocess.Popen[str]", str, int, Path], tmp_path: Path
 ) -> None:
-    """Not by a broken connection after half of it was sent."""
+    """The connection does not break after half of the file was sent."""
     large = tmp_path / "large.onnx"
     with large.open("wb") as file:
         file.truncate(2**26)
@@ -136,7 +136,7 @@ def test_the_command_is_told_early_that_a_file_is_too_large(
     assert not (keyed[3] / "big").exists()
 
 
-def test_the_command_is_told_in_the_middle_that_the_disk_is_full(tmp_path: Path) -> None:
+def test_the_command_reports_a_full_disk_during_the_upload(tmp_path: Path) -> None:
     patient = ("--body-timeout", str(PATIENCE))
     with small_disk(tmp_path, "8m"), started(tmp_path, {}, *patient) as (_, url, _):
         done = command("upload", "m", str(ROOT), "--url", url)
@@ -157,7 +157,7 @@ def test_the_command_is_told_in_the_middle_that_the_disk_is_full(tmp_path: Path)
         (("rollback", "m", "--url", "127.0.0.1:8000"), "expected http://host:port"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+def test_failed_commands_print_one_line_and_exit_with_2(
     arguments: tuple[str, ...], text: str
 ) -> None:
     done = command(*arguments)
@@ -175,7 +175,7 @@ def test_curl_uploads(keyed: tuple["subprocess.Popen[str]", str, int, Path]) -> 
     assert sorted(path.name for path in (models / "curled").iterdir()) == ["1", "2"]
 
 
-def test_keys_are_nowhere_to_be_seen(
+def test_keys_are_never_shown(
     keyed: tuple["subprocess.Popen[str]", str, int, Path],
 ) -> None:
     process, _, port, _ = keyed
@@ -192,7 +192,7 @@ def test_keys_are_nowhere_to_be_seen(
         assert key not in shown
 
 
-def test_the_data_plane_asks_for_the_prediction_key(
+def test_the_data_plane_requires_the_prediction_key(
     keyed: tuple["subprocess.Popen[str]", str, int, Path],
 ) -> None:
     port = keyed[2]
@@ -233,7 +233,9 @@ PLACE = f"POST /admin/models/m/versions HTTP/1.1\nHost: 127.0.0.1\nX-API-Key: {K
 
 
 @pytest.mark.parametrize("length", ["-1", "1e9", "+5", "0x10", "1, 2", "9" * 40, str(2**64)])
-def test_a_length_that_is_none_stores_nothing(open_: tuple[str, int, Path], length: str) -> None:
+def test_an_invalid_content_length_stores_nothing(
+    open_: tuple[str, int, Path], length: str
+) -> None:
     status, _ = raw(open_[1], f"{PLACE}\nContent-Length: {length}", b"x" * 100)
     assert status in (400, 413)
     assert list(open_[2].iterdir()) == []
@@ -246,7 +248,7 @@ def test_a_body_shorter_than_announced_stores_nothing(open_: tuple[str, int, Pat
 
 
 def test_a_body_without_end_is_cut_off(open_: tuple[str, int, Path]) -> None:
-    """At the limit of bytes when it keeps coming, at that of silence when it does not."""
+    """By the size limit if data keeps arriving, by the silence timeout if it does not."""
     head = f"{PLACE}\nTransfer-Encoding: chunked"
     chunk = b"%x\r\n%s\r\n" % (2**16, bytes(2**16))
     status, answer = raw(open_[1], head, *[chunk] * 5)
@@ -257,7 +259,7 @@ def test_a_body_without_end_is_cut_off(open_: tuple[str, int, Path]) -> None:
 
 
 def test_a_web_page_cannot_upload(open_: tuple[str, int, Path]) -> None:
-    """Nor what a proxy on this machine forwards for others: neither shows a key."""
+    """Requests that a local proxy forwards for others are refused too: neither has a key."""
     keyless = PLACE.replace(f"\nX-API-Key: {KEY}", "")
     for header in ("Origin: http://evil.example", "Via: 1.1 proxy", "Accept: */*"):
         assert raw(open_[1], f"{keyless}\n{header}\nContent-Length: 1", b"x")[0] == 401
@@ -289,7 +291,7 @@ def test_two_uploads_of_one_version_at_once_store_one(open_: tuple[str, int, Pat
 
 @contextmanager
 def half_sent(port: int) -> Iterator[None]:
-    """An upload of which the server waits for the rest."""
+    """An unfinished upload: the server waits for the rest."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         head = f"{PLACE}\nContent-Length: 1000\nExpect: 100-continue\n\n"
         line.sendall(head.replace("\n", "\r\n").encode())
@@ -307,7 +309,7 @@ def test_a_killed_upload_is_cleaned_up_at_the_next_start(tmp_path: Path) -> None
         assert list(tmp_path.iterdir()) == []
 
 
-def test_an_upload_does_not_outlive_the_server(tmp_path: Path) -> None:
+def test_stopping_the_server_ends_an_upload(tmp_path: Path) -> None:
     with (
         started(tmp_path, {}, "--shutdown-timeout", "1") as (process, _, port),
         half_sent(port),
@@ -318,7 +320,7 @@ def test_an_upload_does_not_outlive_the_server(tmp_path: Path) -> None:
 
 
 def assert_empty_soon(server: tuple[str, int, Path]) -> None:
-    """The clean-up runs when the server sees that the sender left; one more request comes after."""
+    """Wait until the folder is empty: the clean-up runs when the server notices the disconnect."""
 
     def empty() -> bool:
         raw(server[1], "GET /v2/health/live HTTP/1.1\nHost: x")

@@ -1,4 +1,4 @@
-"""A server that gives answers of 100,000 bytes and no more."""
+"""A server with an answer limit of 100,000 bytes."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def wide(rows: int, **more: object) -> bytes:
 
 @pytest.mark.parametrize("path", [WIDE, V1])
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_answer_past_the_limit_is_refused_with_both_figures(
+def test_an_answer_over_the_limit_is_refused_with_both_sizes(
     limited: Running, path: str, packed: bool
 ) -> None:
     def asked(rows: int) -> bytes:
@@ -54,7 +54,7 @@ def test_raw_answers_and_classes_have_the_same_limit(limited: Running) -> None:
     assert limited.ask(post(WIDE, wide(1, outputs=classes))).status == 413
 
 
-def test_an_output_is_not_given_twice(limited: Running) -> None:
+def test_an_output_requested_twice_is_refused(limited: Running) -> None:
     answer = limited.ask(post(WIDE, wide(1, outputs=[{"name": "y"}] * 2)))
     assert answer.status == 400
     assert '"outputs" names "y" twice' in answer.error

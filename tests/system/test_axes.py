@@ -1,4 +1,4 @@
-"""Inputs with axes of their own, none, or defaults, through Triton's client and by hand."""
+"""Inputs with separate axes, without axes, or with defaults, by Triton's client and raw HTTP."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +87,9 @@ def test_images_and_texts_may_differ_in_number(served: Running, binary: bool) ->
 
 @BOTH
 @pytest.mark.parametrize("model", ["network", "network_columns"])
-def test_a_graph_has_nodes_and_edges_or_none(served: Running, model: str, binary: bool) -> None:
+def test_the_numbers_of_nodes_and_edges_may_differ_or_be_zero(
+    served: Running, model: str, binary: bool
+) -> None:
     nodes = np.array([[1, 1], [2, 2], [3, 3]], np.float32)
     edges = np.array([[0, 1], [0, 2]])
     none = np.zeros((0, 2), np.int64)
@@ -100,7 +102,7 @@ def test_a_graph_has_nodes_and_edges_or_none(served: Running, model: str, binary
 
 
 @BOTH
-def test_a_user_has_items_of_any_number(served: Running, binary: bool) -> None:
+def test_one_user_may_have_any_number_of_items(served: Running, binary: bool) -> None:
     items = random(5, 4)
     found = ask(served, "ranking", binary, user=np.ones((1, 4)), items=items)
     assert np.allclose(found["score"], items.sum(1), atol=1e-5)
@@ -109,8 +111,10 @@ def test_a_user_has_items_of_any_number(served: Running, binary: bool) -> None:
 
 
 @BOTH
-def test_one_may_go_with_several_or_as_many_share_a_run(served: Running, binary: bool) -> None:
-    """Axes that a converter has named: both are served, and nothing is said of a batch."""
+def test_inputs_that_broadcast_are_served_alone_or_row_by_row(
+    served: Running, binary: bool
+) -> None:
+    """The converter has named the axes: both forms are served, and max_batch_size is 0."""
     model, items = "ranking_converted", random(100, 4)
     for user in (np.ones((1, 4)), np.ones((100, 4))):
         found = ask(served, model, binary, user=user, items=items)
@@ -123,14 +127,16 @@ def test_one_may_go_with_several_or_as_many_share_a_run(served: Running, binary:
 
 @BOTH
 @pytest.mark.parametrize("model", ["converted", "unnamed", "same"])
-def test_one_batch_has_one_number_of_rows(served: Running, model: str, binary: bool) -> None:
+def test_all_inputs_of_a_batch_have_the_same_number_of_rows(
+    served: Running, model: str, binary: bool
+) -> None:
     assert ask(served, model, binary, a=random(2, 4), b=random(2, 4))["y"].shape == (2, 3)
     text = refused(served, model, binary, a=random(2, 4), b=random(3, 4))
     assert 'input "a" has 2 rows, input "b" has 3' in text
     assert ask(served, model, binary, a=random(65, 4), b=random(65, 4))["y"].shape == (65, 3)
 
 
-def test_what_clients_are_told(served: Running) -> None:
+def test_metadata_and_configuration_describe_the_axes(served: Running) -> None:
     for model, size, dims in [
         ("clip", 0, [[-1, 8], [-1, 6]]),
         ("unnamed_apart", 0, [[-1, 4], [-1, 4]]),
@@ -149,7 +155,7 @@ def test_what_clients_are_told(served: Running) -> None:
     assert "x FP32 of any shape -> y FP32 of any shape" in served.told
 
 
-def test_the_docs_have_an_example_that_works_for_each_model(served: Running) -> None:
+def test_the_documented_example_of_each_model_works(served: Running) -> None:
     document = get(served, "/openapi.json")
     for path, protocol in [("/v2/models/{name}/infer", "v2"), ("/v1/models/{name}:predict", "v1")]:
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
@@ -162,7 +168,7 @@ def test_the_docs_have_an_example_that_works_for_each_model(served: Running) -> 
 
 
 def runs(server: Running, model: str, **arrays: Any) -> tuple[int, int]:
-    """Rows and runs of many requests at once."""
+    """Send many requests at once; return the numbers of rows and runs."""
     before = get(server, f"/v2/models/{model}/stats")["model_stats"][0]
     with ThreadPoolExecutor(8) as threads:
         for reply in [threads.submit(ask, server, model, **arrays) for _ in range(100)]:
@@ -173,7 +179,7 @@ def runs(server: Running, model: str, **arrays: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("model", ["clip", "ranking", "network", "unnamed_apart"])
-def test_such_models_are_never_combined(served: Running, model: str) -> None:
+def test_models_with_separate_axes_are_never_batched(served: Running, model: str) -> None:
     arrays: dict[str, dict[str, Any]] = {
         "clip": {"image": random(1, 8), "text": random(1, 6)},
         "ranking": {"user": random(1, 4), "items": random(1, 4)},
@@ -183,12 +189,12 @@ def test_such_models_are_never_combined(served: Running, model: str) -> None:
     assert runs(served, model, **arrays[model]) == (100, 100)
 
 
-def test_requests_that_override_are_never_combined(served: Running) -> None:
+def test_requests_that_override_a_default_are_never_batched(served: Running) -> None:
     assert runs(served, "defaults", x=random(1, 4), k=np.array(3.0)) == (100, 100)
 
 
 @BOTH
-def test_an_input_without_a_shape_takes_any(served: Running, binary: bool) -> None:
+def test_an_input_without_a_shape_accepts_any_shape(served: Running, binary: bool) -> None:
     for shape in ((5,), (2, 5), (2, 3, 5), (0, 5)):
         found = ask(served, "any_shape", binary, x=random(*shape))["y"]
         assert found.shape == (*shape[:-1], 3)
@@ -211,7 +217,7 @@ def test_a_default_is_overridden_for_one_request(served: Running, binary: bool) 
     assert 'unknown input "q"' in refused(served, "defaults", binary, x=x, q=np.array(4.0))
 
 
-def test_v1_knows_no_override_since_it_has_only_rows(served: Running) -> None:
+def test_v1_cannot_override_a_default(served: Running) -> None:
     url = f"http://{served.address}/v1/models/defaults:predict"
     reply = httpx.post(url, json={"instances": [{"x": [1, 2, 3, 4], "k": 2}]})
     assert reply.status_code == 400 and "unknown column" in reply.text
@@ -219,7 +225,7 @@ def test_v1_knows_no_override_since_it_has_only_rows(served: Running) -> None:
 
 
 @BOTH
-def test_no_row_is_a_request_like_any_other(served: Running, binary: bool) -> None:
+def test_requests_with_zero_rows_are_served(served: Running, binary: bool) -> None:
     for count in (0, 2, 0):
         rows = random(count, 4)
         assert ask(served, "same", binary, a=rows, b=rows)["y"].shape == (count, 3)
@@ -232,7 +238,7 @@ def test_no_row_is_a_request_like_any_other(served: Running, binary: bool) -> No
 
 
 @BOTH
-def test_an_operator_that_cannot_bear_it_does_not_end_the_server(
+def test_empty_input_to_an_unsafe_operator_does_not_crash_the_server(
     served: Running, binary: bool
 ) -> None:
     for shape in ((0, 2, 3), (2, 0, 3)):
@@ -249,7 +255,7 @@ def test_zero_rows_have_no_best_class(served: Running) -> None:
     assert answer.get_output("y")["shape"] == [0, 2]
 
 
-def test_a_golden_set_of_such_a_model_gates_its_swap(tmp_path: Path) -> None:
+def test_a_golden_set_gates_the_swap_of_a_model_with_separate_axes(tmp_path: Path) -> None:
     home = tmp_path / "clip"
     graphs.save(MODELS["clip_cross"], home)
     graphs.save(MODELS["clip_cross"], home, 2)

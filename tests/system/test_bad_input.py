@@ -1,5 +1,5 @@
-"""Every wrong request is told what is wrong and what was expected, whichever way it comes; and the
-next one is served, over the same connection.
+"""The error of every bad request says what is wrong and what was expected, in every form of the
+request. The next request over the same connection is served.
 """
 
 import gzip
@@ -20,7 +20,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 class Case(NamedTuple):
-    """A request, and what its answer must be and say."""
+    """A request, and the expected status and texts of its answer."""
 
     model: str
     body: bytes
@@ -40,13 +40,13 @@ def v2(*inputs: Any, **rest: Any) -> bytes:
 
 
 def typed(datatype: str, data: str, shape: str = "[1, 1]") -> bytes:
-    """JSON written by hand: Python would not write all of it."""
+    """Return JSON of hand-written parts, some of which Python cannot write."""
     text = '{"inputs": [{"name": "x", "datatype": "%s", "shape": %s, "data": %s}]}'
     return (text % (datatype, shape, data)).encode()
 
 
 def binary(raw: bytes, size: Any = ..., length: Any = ..., **changes: Any) -> tuple[bytes, Any]:
-    """A body with raw data behind its JSON, and the length of that."""
+    """Return a body with raw data behind its JSON, and the length of the JSON."""
     claimed = len(raw) if size is ... else size
     head = v2(tensor(data=..., parameters={"binary_data_size": claimed}, **changes))
     return head + raw, len(head) if length is ... else length
@@ -360,7 +360,7 @@ WAYS = {"direct": post, "chunked": chunked, "asgi": expecting, "compressed": com
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_what_is_wrong_is_told_and_the_next_request_is_served(
+def test_bad_requests_are_explained_and_the_next_one_is_served(
     attacked: Running, case: Case, way: Callable[..., bytes]
 ) -> None:
     with attacked.line() as line:
@@ -374,8 +374,8 @@ def test_what_is_wrong_is_told_and_the_next_request_is_served(
         assert line.ask(post(V2.format(F32), GOOD)).status == 200
 
 
-def test_ways_in_can_be_mixed_and_answers_come_in_order(attacked: Running) -> None:
-    """All of them are sent before the first answer is read."""
+def test_mixed_pipelined_requests_are_answered_in_order(attacked: Running) -> None:
+    """All requests are sent before the first answer is read."""
     requests, expected = [], []
     for place, (name, way) in enumerate([*WAYS.items()] * 4):
         case = list(CASES.values())[place * 3]
@@ -413,7 +413,7 @@ ENCODED = {
 @pytest.mark.parametrize(
     ("encoding", "body", "status", "text"), ENCODED.values(), ids=ENCODED.keys()
 )
-def test_what_is_wrong_with_a_compressed_body_is_told(
+def test_errors_in_compressed_bodies_are_explained(
     attacked: Running,
     encoding: str,
     body: bytes,
@@ -429,10 +429,10 @@ def test_what_is_wrong_with_a_compressed_body_is_told(
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("over", [1, 8 * LIMIT])
-def test_a_body_over_the_limit_is_refused_though_its_sender_sends_on(
+def test_a_body_over_the_limit_is_refused_while_it_is_being_sent(
     attacked: Running, way: Callable[..., bytes], over: int
 ) -> None:
-    """The sender listens only when it has sent everything, as most clients do."""
+    """The client reads only after it has sent everything, as most clients do."""
     body = GOOD[:-1] + b" " * (LIMIT - len(GOOD) + over) + b"}"
     assert len(body) == LIMIT + over
     answer = attacked.ask(way(V2.format(F32), body))
@@ -442,7 +442,9 @@ def test_a_body_over_the_limit_is_refused_though_its_sender_sends_on(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_body_of_just_the_limit_is_taken(attacked: Running, way: Callable[..., bytes]) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(
+    attacked: Running, way: Callable[..., bytes]
+) -> None:
     body = GOOD[:-1] + b" " * (LIMIT - len(GOOD)) + b"}"
     assert attacked.ask(way(V2.format(F32), body)).status == 200
 
@@ -503,7 +505,7 @@ FRIENDLY: dict[str, tuple[str, bytes, Callable[[Answer], object], object]] = {
 @pytest.mark.parametrize(
     ("model", "body", "seen", "expected"), FRIENDLY.values(), ids=FRIENDLY.keys()
 )
-def test_what_is_odd_but_means_something_is_answered(
+def test_unusual_but_valid_requests_are_answered(
     attacked: Running,
     model: str,
     body: bytes,

@@ -1,4 +1,4 @@
-"""Triton's client over HTTP and over gRPC: the same questions, the same answers."""
+"""Triton's client over HTTP and gRPC: the same requests return the same answers."""
 
 import os
 import queue
@@ -56,7 +56,7 @@ def asking(request: Any, addresses: dict[str, str]) -> Iterator[Client]:
         yield client
 
 
-def test_the_server_tells_about_itself(asking: Client) -> None:
+def test_health_and_metadata(asking: Client) -> None:
     client = asking.client
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("digits") and client.is_model_ready("digits", "2")
@@ -71,7 +71,7 @@ def test_the_server_tells_about_itself(asking: Client) -> None:
     assert config["input"][0]["data_type"] == "TYPE_FP32" and config["max_batch_size"] == 64
 
 
-def test_texts_take_the_place_of_tokens(asking: Client) -> None:
+def test_texts_are_sent_in_place_of_tokens(asking: Client) -> None:
     texts = np.array(["A dog.", "The sea is blue, as far as one can see."], object)
     answer = asking.client.infer("sentences", [asking.given("text", texts, "BYTES")])
     found = answer.as_numpy("embedding")
@@ -82,7 +82,7 @@ def test_texts_take_the_place_of_tokens(asking: Client) -> None:
         assert np.allclose(same, found[place : place + 1], atol=1e-5)
 
 
-def test_images_take_the_place_of_pixels(asking: Client) -> None:
+def test_images_are_sent_in_place_of_pixels(asking: Client) -> None:
     picture = pictures.picture()
     images = np.array([pictures.encoded(picture, form) for form in ("JPEG", "PNG")], object)
     found = asking.client.infer("echo", [asking.given("image", images, "BYTES")]).as_numpy("y")
@@ -92,7 +92,7 @@ def test_images_take_the_place_of_pixels(asking: Client) -> None:
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("named", [True, False])
-def test_the_digits_are_read(asking: Client, compression: str | None, named: bool) -> None:
+def test_digits_are_classified(asking: Client, compression: str | None, named: bool) -> None:
     images = GOLDEN["inputs/image"][:16]
     wanted = [asking.module.InferRequestedOutput("probabilities")] if named else None
     keyword = "request_compression_algorithm" if asking.json else "compression_algorithm"
@@ -110,26 +110,26 @@ def test_the_digits_are_read(asking: Client, compression: str | None, named: boo
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-def test_every_datatype_comes_back(asking: Client, datatype: str) -> None:
+def test_every_datatype_round_trips(asking: Client, datatype: str) -> None:
     x = np.array([[0, 1, 1, 0, 1]] * 3).astype(DTYPES[datatype])
     found = asking.client.infer(f"same_{datatype.lower()}", [asking.given("x", x, datatype)])
     np.testing.assert_array_equal(found.as_numpy("y"), x)
 
 
-def test_strings_come_back(asking: Client) -> None:
+def test_strings_round_trip(asking: Client) -> None:
     x = np.array([["é".encode(), b""], [b"a" * 300, b"b"]], np.object_)
     found = asking.client.infer("same_bytes", [asking.given("x", x, "BYTES")])
     assert found.as_numpy("y").tolist() == x.tolist()
 
 
-def test_a_tensor_without_rows_and_a_large_one_come_back(asking: Client) -> None:
+def test_empty_and_large_tensors_round_trip(asking: Client) -> None:
     for shape in ((0, 3), (1000, 1000)):
         x = np.random.default_rng(7).random(shape, np.float32)
         found = asking.client.infer("same_fp32", [asking.given("x", x, "FP32")])
         np.testing.assert_array_equal(found.as_numpy("y"), x)
 
 
-def test_classes_are_given(asking: Client) -> None:
+def test_classification_returns_the_best_classes(asking: Client) -> None:
     image = asking.given("image", GOLDEN["inputs/image"][:2], "FP32")
     wanted = [asking.module.InferRequestedOutput("probabilities", class_count=3)]
     found = asking.client.infer("digits", [image], outputs=wanted).as_numpy("probabilities")
@@ -173,7 +173,7 @@ def test_errors_have_the_status_that_the_client_expects(
     assert failed.value.status() == expected and text in str(failed.value)
 
 
-def test_statistics_count_what_was_asked(asking: Client) -> None:
+def test_statistics_count_requests(asking: Client) -> None:
     def successes() -> tuple[int, int]:
         found = asking.told(asking.client.get_inference_statistics("same_int8"))
         [stats] = found["model_stats"]
@@ -199,7 +199,7 @@ def test_models_are_unloaded_and_loaded(asking: Client) -> None:
     assert ("same_fp64", "READY") in states
 
 
-def test_settings_are_told(asking: Client) -> None:
+def test_log_and_trace_settings_are_readable(asking: Client) -> None:
     logs = asking.told(asking.client.get_log_settings())
     traces = asking.told(asking.client.get_trace_settings())
     if asking.json:
@@ -209,7 +209,7 @@ def test_settings_are_told(asking: Client) -> None:
         assert traces["settings"]["trace_level"] == {"value": ["OFF"]}
 
 
-def test_a_stream_answers_and_tells_of_errors(addresses: dict[str, str]) -> None:
+def test_a_stream_returns_answers_and_errors(addresses: dict[str, str]) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     x = tritonclient.grpc.InferInput("x", [1, 2], "FP32")
     with tritonclient.grpc.InferenceServerClient(addresses["grpc"]) as client:
@@ -225,7 +225,7 @@ def test_a_stream_answers_and_tells_of_errors(addresses: dict[str, str]) -> None
     assert '"nobody"' in str(found[20][1])
 
 
-def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
+def test_the_start_fails_if_the_port_is_in_use(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -239,7 +239,7 @@ def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
             assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
 
 
-def test_calls_go_to_another_worker_when_one_dies(tmp_path: Path) -> None:
+def test_calls_are_served_by_another_worker_after_one_dies(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     port = free_port()
     flags = ["--grpc-port", str(port), "--workers", "2"]

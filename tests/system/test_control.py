@@ -20,7 +20,7 @@ def client(server: str) -> triton.InferenceServerClient:
 
 
 def ask(client: triton.InferenceServerClient, rows: int, category: int = 0) -> None:
-    """Ask the diabetes model, which knows no category 99."""
+    """Send the diabetes model a category; 99 is unknown to it."""
     categories = triton.InferInput("categories", [rows, 2], "INT64")
     categories.set_data_from_numpy(np.array([[category, 2]] * rows))
     measurements = triton.InferInput("measurements", [rows, 8], "FP32")
@@ -46,7 +46,7 @@ def counts(found: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def test_statistics_tell_what_was_done(client: triton.InferenceServerClient) -> None:
+def test_statistics_count_requests_and_runs(client: triton.InferenceServerClient) -> None:
     before, at = counts(stats(client)), time.time() * 1000
     for rows in (1, 3, 3):
         ask(client, rows)
@@ -75,7 +75,7 @@ def test_statistics_tell_what_was_done(client: triton.InferenceServerClient) -> 
     assert names == {"diabetes", "digits"}
 
 
-def test_metadata_is_what_clients_expect(client: triton.InferenceServerClient) -> None:
+def test_metadata_has_the_fields_that_clients_expect(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("digits") and client.is_model_ready("digits", "2")
     assert not client.is_model_ready("digits", "7") and not client.is_model_ready("nobody")
@@ -108,7 +108,7 @@ def test_log_settings_change_what_is_logged(client: triton.InferenceServerClient
         client.update_log_settings({"log_file": "/tmp/elsewhere"}, SHOWN)
 
 
-def test_trace_settings_say_that_nothing_is_traced(client: triton.InferenceServerClient) -> None:
+def test_trace_settings_report_that_tracing_is_off(client: triton.InferenceServerClient) -> None:
     off = {"trace_level": None}
     assert client.get_trace_settings()["trace_level"] == ["OFF"]
     assert client.get_trace_settings("digits") == client.get_trace_settings()

@@ -1,4 +1,4 @@
-"""A server with a model whose operator comes from a library: with the flag, and without."""
+"""A server with a model that uses a custom operator: with --allow-custom-ops, and without it."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from tests.system.wire import get, post
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """One model in text, and the library beside its model.toml."""
+    """A model of strings, with the library of its operator beside its model.toml."""
     package = importlib.util.find_spec("onnxruntime_extensions")
     OPERATORS.need(package)
     assert package is not None and package.origin is not None
@@ -32,7 +32,7 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_answers_with_the_flag(models: Path) -> None:
+def test_a_custom_operator_runs_with_the_flag(models: Path) -> None:
     tensor = {"name": "x", "datatype": "BYTES", "shape": [2], "data": ["abc", "d"]}
     with running(models, "--allow-custom-ops") as server:
         answer = server.ask(
@@ -41,7 +41,7 @@ def test_it_answers_with_the_flag(models: Path) -> None:
         assert answer.json["outputs"][0]["data"] == ["ABC", "D"]
 
 
-def test_it_says_what_to_set_without_it(models: Path) -> None:
+def test_without_the_flag_the_error_names_it(models: Path) -> None:
     with running(models) as server:
         assert "start it with --allow-custom-ops" in server.told
         answer = server.ask(get("/v2/models/shout"))

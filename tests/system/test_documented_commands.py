@@ -1,4 +1,4 @@
-"""Every command in README.md and docs/ is run here, or named with the test that runs it."""
+"""Runs every command in README.md and docs/, or names the test that runs it."""
 
 import json
 import os
@@ -38,7 +38,7 @@ ELSEWHERE = {
     "quantserve serve": "every test here",
     'curl -H "$KEY" -F': "tests/system/test_upload_files.py",
 }
-"""Beginnings of blocks and lines that are run by something else."""
+"""First words of blocks and lines, and what runs them instead."""
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -52,8 +52,8 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    """The digits, a table of numbers and texts, a language model without a mind, models that take
-    texts, and a photograph with a model for it."""
+    """The digits, a table of numbers and texts, a language model with random weights, text models,
+    and a photograph with an image model."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models/digits", models / "digits")
     graphs.save(customers(), models / "customers")
@@ -70,7 +70,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
 
 
 def customers() -> onnx.ModelProto:
-    """Takes ``age`` FP32 [-1, 1] and ``city`` BYTES [-1, 1], and gives both."""
+    """Return a model that maps ``age`` FP32 [-1, 1] and ``city`` BYTES [-1, 1] to themselves."""
     ages, cities = (
         [helper.make_tensor_value_info(name, kind, ["n", 1]) for name in names]
         for kind, names in (
@@ -84,7 +84,9 @@ def customers() -> onnx.ModelProto:
 
 @CURL.unless(shutil.which("curl"))
 @pytest.mark.parametrize(("name", "text"), blocks(), ids=[name for name, _ in blocks()])
-def test_it_works_as_printed(name: str, text: str, server: Running, tmp_path: Path) -> None:
+def test_documented_shell_commands_work(
+    name: str, text: str, server: Running, tmp_path: Path
+) -> None:
     key = tmp_path / ".local/state/quantserve/8000.key"
     key.parent.mkdir(parents=True)
     key.write_text(KEY)
@@ -108,7 +110,7 @@ def test_it_works_as_printed(name: str, text: str, server: Running, tmp_path: Pa
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_works_as_printed(page: Path, server: Running, tmp_path: Path) -> None:
+def test_documented_python_works(page: Path, server: Running, tmp_path: Path) -> None:
     for text in PYTHON.findall(page.read_text()):
         script = text.replace("127.0.0.1:8000", server.address)
         script = script.replace(
@@ -128,7 +130,7 @@ def test_python_works_as_printed(page: Path, server: Running, tmp_path: Path) ->
         pytest.param("go", "embed.go", ["go", "run"], marks=GO.unless(shutil.which("go"))),
     ],
 )
-def test_other_languages_work_as_printed(
+def test_documented_examples_in_other_languages_work(
     language: str, file: str, command: list[str], server: Running, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs/clients.md").read_text()
@@ -146,7 +148,7 @@ def test_other_languages_work_as_printed(
     assert done.returncode == 0, done.stdout
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_have_targets() -> None:
     pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"]
     pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.md")]
     for page in pages:

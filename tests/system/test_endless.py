@@ -1,4 +1,4 @@
-"""Runs and loads without end take nothing from others, and do not keep the process."""
+"""Endless runs and loads do not affect other models, and do not stop the process from ending."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def limits(folder: Path, **seconds: float) -> None:
 
 
 def golden(folder: Path, n: int) -> None:
-    """What keeps a warm-up busy."""
+    """Write a golden set that keeps a warm-up busy."""
     np.savez(folder / "golden.npz", **{"inputs/n": np.array([n]), "outputs/y": np.array([n])})
 
 
@@ -51,7 +51,7 @@ def metric(server: Running, name: str) -> str:
 
 
 class Asked:
-    """A request on a connection of its own, whose answer is read later."""
+    """A request on its own connection. Its answer is read later."""
 
     def __init__(self, server: Running, request: bytes) -> None:
         self.line = server.line()
@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
-def test_endless_runs_are_ended_and_the_model_goes_on(server: Running) -> None:
+def test_endless_runs_are_ended_and_the_model_stays_available(server: Running) -> None:
     endless = [Asked(server, number("counting", FOR_EVER)) for _ in range(4)]
     for _ in range(20):
         assert server.ask(post(SAME, GOOD)).status == 200
@@ -86,7 +86,7 @@ def test_endless_runs_are_ended_and_the_model_goes_on(server: Running) -> None:
     assert server.ask(number("counting", 7)).status == 200
 
 
-def test_a_run_whose_client_has_left_is_ended(server: Running) -> None:
+def test_a_run_is_ended_if_its_client_disconnects(server: Running) -> None:
     limits(server_folder(server) / "counting", run_timeout=3600)
     assert server.ask(change("/v2/repository/models/counting/load")).status == 200
     for _ in range(4):
@@ -97,13 +97,13 @@ def test_a_run_whose_client_has_left_is_ended(server: Running) -> None:
     assert server.ask(number("counting", 7)).status == 200
 
 
-def test_a_large_allocation_leaves_the_event_loop(server: Running) -> None:
+def test_a_large_allocation_does_not_block_the_event_loop(server: Running) -> None:
     large = [Asked(server, number("allocating", 2**28)) for _ in range(2)]
     assert server.ask(post(SAME, GOOD)).status == 200
     assert {each.answer().status for each in large} <= {200, 504}
 
 
-def test_a_node_that_does_not_return_costs_its_model_alone(server: Running) -> None:
+def test_a_node_that_does_not_return_affects_its_model_only(server: Running) -> None:
     stuck = Asked(server, number("comparing", STUCK))
     waiting = Asked(server, number("comparing", 5))
     assert stuck.answer().status == 504
@@ -126,7 +126,7 @@ def server_folder(server: Running) -> Path:
     return Path(arguments[arguments.index("--models") + 1])
 
 
-def test_the_process_ends_in_time_whatever_runs(tmp_path: Path) -> None:
+def test_the_process_stops_in_time_despite_endless_runs(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     for name in ("a", "b"):
         tiny_models.counting(tmp_path, name)
@@ -142,7 +142,7 @@ def test_the_process_ends_in_time_whatever_runs(tmp_path: Path) -> None:
         assert "did not end in time" not in server.log.read_text()
 
 
-def test_an_endless_warm_up_keeps_no_other_model_from_loading(tmp_path: Path) -> None:
+def test_an_endless_warm_up_does_not_delay_other_models(tmp_path: Path) -> None:
     tiny_models.counting(tmp_path, "endless")
     golden(tmp_path / "endless", FOR_EVER)
     limits(tmp_path / "endless", load_timeout=12.0)
@@ -172,7 +172,7 @@ def test_an_endless_warm_up_keeps_no_other_model_from_loading(tmp_path: Path) ->
         process.communicate()
 
 
-def test_endless_swaps_keep_nobody_from_anything(tmp_path: Path) -> None:
+def test_endless_swaps_do_not_block_other_requests(tmp_path: Path) -> None:
     names = [f"m{i}" for i in range(18)]
     for name in names:
         tiny_models.counting(tmp_path, name)
@@ -195,7 +195,7 @@ def test_endless_swaps_keep_nobody_from_anything(tmp_path: Path) -> None:
             each.start()
         while len(answers) < 2:
             pass
-        # Sixteen are being loaded; whoever comes now is told.
+        # Sixteen versions are being loaded; further swaps are refused.
         assert [answer.status for answer in answers] == [503, 503]
         assert "16 versions are being loaded" in answers[0].error
         assert server.ask(number("m0", 7)).status == 200

@@ -1,4 +1,4 @@
-"""A client that shuts down its sending side has said all; what it asked is answered."""
+"""A client that shuts down its sending side after its requests still gets the answers."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ PATIENCE = 60
 
 
 def counted(turns: int) -> bytes:
-    """A request that takes about so many microseconds."""
+    """A request that runs for about this many microseconds."""
     n = {"name": "n", "datatype": "INT64", "shape": [1], "data": [turns]}
     return json.dumps({"inputs": [n]}).encode()
 
@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def half_closed(served: Running, *parts: bytes) -> bytes:
-    """Everything that the server says to a client that sends this and then no more."""
+    """Send these bytes and half-close; return everything that the server sends."""
     with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as line:
         for part in parts:
             line.sendall(part)
@@ -57,7 +57,7 @@ def half_closed(served: Running, *parts: bytes) -> bytes:
 
 
 def statuses(said: bytes) -> list[int]:
-    """Of answers whose bodies do not hold the start of another."""
+    """Return the statuses of all answers; no body may contain the start of an answer."""
     return [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
 
 
@@ -86,14 +86,12 @@ def test_a_whole_request_is_answered_each_time(served: Running, request_: bytes)
 
 @pytest.mark.parametrize("count", [2, 20, 200])
 @pytest.mark.parametrize("turns", [1, 3000])
-def test_requests_that_were_sent_ahead_are_all_answered(
-    served: Running, count: int, turns: int
-) -> None:
+def test_pipelined_requests_are_all_answered(served: Running, count: int, turns: int) -> None:
     said = half_closed(served, post(PATH, counted(turns)) * count)
     assert statuses(said) == [200] * count
 
 
-def test_a_long_answer_is_given_to_its_end(served: Running) -> None:
+def test_a_long_answer_is_sent_completely(served: Running) -> None:
     body = (
         b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}],'
         b'"parameters":{"binary_data_output":true}}'
@@ -103,7 +101,7 @@ def test_a_long_answer_is_given_to_its_end(served: Running) -> None:
     assert len(said) > 3 * 2**22
 
 
-def test_requests_of_both_ways_are_answered_in_order(served: Running) -> None:
+def test_requests_of_both_planes_are_answered_in_order(served: Running) -> None:
     mixed = (
         post(PATH, counted(5000)) + get("/v2/health/live") + chunked(PATH, b"{") + WHOLE["HTTP/1.0"]
     )
@@ -121,13 +119,13 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS.keys())
 @pytest.mark.parametrize("before", [b"", post(PATH, counted(5000))], ids=["first", "second"])
-def test_the_middle_of_a_request_is_refused(served: Running, part: bytes, before: bytes) -> None:
+def test_an_incomplete_request_is_refused(served: Running, part: bytes, before: bytes) -> None:
     for _ in range(5):
         answers = [s for s in statuses(half_closed(served, before, part)) if s != 100]
         assert answers == ([200] if before else []) + [400]
 
 
-def test_who_says_nothing_is_told_nothing(served: Running) -> None:
+def test_a_half_close_without_a_request_gets_no_answer(served: Running) -> None:
     assert half_closed(served) == b""
     with served.line() as line:
         assert line.ask(post(PATH, GOOD)).status == 200
@@ -141,7 +139,7 @@ def waiting(served: Running) -> float:
     return sum(float(line.split()[-1]) for line in found)
 
 
-def test_a_client_that_leaves_later_is_not_waited_for(served: Running) -> None:
+def test_a_client_that_disconnects_later_is_not_waited_for(served: Running) -> None:
     with served.line() as late:
         late.socket.sendall(LONELY)
         threading.Event().wait(1.2)  # past the second in which a half-close is one
@@ -151,7 +149,7 @@ def test_a_client_that_leaves_later_is_not_waited_for(served: Running) -> None:
     assert waiting(served) == 0
 
 
-def test_no_connection_is_left(served: Running) -> None:
+def test_no_connection_stays_open(served: Running) -> None:
     local = f"0100007F:{served.port:04X}"
     guard = threading.Event()
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""With everything odd in every place of the folder, healthy models are served all the time."""
+"""A folder with odd entries in every place: healthy models are served all the time."""
 
 import json
 import shutil
@@ -34,7 +34,9 @@ def healthy(served: Running) -> bool:
     return ready and {name: answers(served, name) for name in HEALTHY} == HEALTHY
 
 
-def test_the_healthy_are_served_and_everything_else_is_told(served: tuple[Path, Running]) -> None:
+def test_healthy_models_are_served_and_all_other_entries_are_reported(
+    served: tuple[Path, Running],
+) -> None:
     _, server = served
     assert healthy(server)
     status, index = call(f"http://{server.address}/v2/repository/index", {})
@@ -60,7 +62,7 @@ def test_the_healthy_are_served_and_everything_else_is_told(served: tuple[Path, 
     assert call(f"http://{server.address}/openapi.json")[0] == 200
 
 
-def test_every_verb_on_every_odd_model_is_answered(served: tuple[Path, Running]) -> None:
+def test_every_operation_on_every_odd_model_is_answered(served: tuple[Path, Running]) -> None:
     _, server = served
     base = f"http://{server.address}"
     stop, unhealthy = threading.Event(), []
@@ -95,7 +97,7 @@ def test_every_verb_on_every_odd_model_is_answered(served: tuple[Path, Running])
         assert set(statuses) <= allowed, (name, statuses)
 
 
-def test_poll_goes_on(served: tuple[Path, Running]) -> None:
+def test_polling_continues(served: tuple[Path, Running]) -> None:
     root, server = served
     put(root, "new", 1, scale(7))
     for _ in range(600):

@@ -1,5 +1,5 @@
-"""HTTP itself: requests that are none, that could be two, that come slowly, or whose answers nobody
-takes. Whatever it is, it has an answer or an end, and costs nothing for good.
+"""HTTP itself: invalid, ambiguous and slow requests, and answers that are never read. Each gets an
+answer or is ended, and its resources are freed.
 """
 
 import http.client
@@ -66,7 +66,7 @@ NOT_HTTP = {
 
 
 @pytest.mark.parametrize("request_", NOT_HTTP.values(), ids=NOT_HTTP.keys())
-def test_what_could_be_read_in_two_ways_is_refused(attacked: Running, request_: bytes) -> None:
+def test_ambiguous_requests_are_refused(attacked: Running, request_: bytes) -> None:
     with attacked.line() as line:
         answer = line.ask(request_)
         assert answer.status == 400
@@ -76,7 +76,7 @@ def test_what_could_be_read_in_two_ways_is_refused(attacked: Running, request_: 
     assert served(attacked)
 
 
-def test_what_is_not_http_does_not_overtake_an_answer(attacked: Running) -> None:
+def test_the_error_for_invalid_http_comes_after_earlier_answers(attacked: Running) -> None:
     slow = b'{"inputs":[{"name":"n","datatype":"INT64","shape":[1],"data":[200000]}]}'
     with attacked.line() as line:
         line.socket.sendall(post("/v2/models/counting/infer", slow) + b"nonsense\r\n\r\n")
@@ -85,7 +85,7 @@ def test_what_is_not_http_does_not_overtake_an_answer(attacked: Running) -> None
         assert line.at_end()
 
 
-def test_a_coding_that_would_not_be_undone_is_refused(attacked: Running) -> None:
+def test_an_unsupported_transfer_encoding_is_refused(attacked: Running) -> None:
     request = chunked(PATH, GOOD).replace(b"chunked", b"gzip, chunked")
     answer = attacked.ask(request)
     assert (answer.status, answer.headers["connection"]) == (415, "close")
@@ -96,15 +96,13 @@ TWICE = ["Content-Encoding: gzip", "Inference-Header-Content-Length: 5"]
 
 
 @pytest.mark.parametrize("header", TWICE)
-def test_a_header_that_says_how_to_read_the_body_is_there_once(
-    attacked: Running, header: str
-) -> None:
+def test_a_repeated_framing_header_is_refused(attacked: Running, header: str) -> None:
     answer = attacked.ask(lines(CL, header, header))
     assert answer.status == 400
     assert "twice" in answer.error and header.split(":")[0].lower() in answer.error
 
 
-def test_other_headers_may_come_twice(attacked: Running) -> None:
+def test_other_headers_may_be_repeated(attacked: Running) -> None:
     assert attacked.ask(lines(CL, "Accept: a", "Accept: b")).status == 200
 
 
@@ -117,7 +115,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("request_", LONG.values(), ids=LONG.keys())
-def test_a_head_has_a_largest_size(attacked: Running, request_: bytes) -> None:
+def test_a_head_over_the_limit_is_refused(attacked: Running, request_: bytes) -> None:
     with attacked.line() as line:
         with suppress(ConnectionError):
             line.socket.sendall(request_)
@@ -127,12 +125,12 @@ def test_a_head_has_a_largest_size(attacked: Running, request_: bytes) -> None:
     assert served(attacked)
 
 
-def test_a_long_head_within_it_is_taken(attacked: Running) -> None:
+def test_a_long_head_within_the_limit_is_accepted(attacked: Running) -> None:
     assert attacked.ask(lines(CL, "X: " + "n" * 60_000)).status == 200
     assert attacked.ask(get("/v2/" + "n" * 60_000)).status == 404
 
 
-def test_trailers_are_passed_over(attacked: Running) -> None:
+def test_trailers_are_ignored(attacked: Running) -> None:
     body = b"%x\r\n%s\r\n0\r\nContent-Encoding: gzip\r\nX: y\r\n\r\n" % (len(GOOD), GOOD)
     with attacked.line() as line:
         assert line.ask(lines(TE, "Trailer: X", body=body)).status == 200
@@ -145,7 +143,7 @@ METHODS = ["GET", "PUT", "DELETE", "PATCH", "HEAD", "TRACE"]
 
 @pytest.mark.parametrize("path", [PATH, "/v1/models/same_fp32:predict"])
 @pytest.mark.parametrize("method", METHODS)
-def test_other_methods_are_told_which_are_allowed(
+def test_other_methods_are_refused_with_the_allowed_ones(
     attacked: Running, method: str, path: str
 ) -> None:
     with attacked.line() as line:
@@ -157,7 +155,7 @@ def test_other_methods_are_told_which_are_allowed(
         assert line.ask(post(PATH, GOOD)).status == 200
 
 
-def test_options_are_told(attacked: Running) -> None:
+def test_options_lists_the_allowed_methods(attacked: Running) -> None:
     with attacked.line() as line:
         answer = line.ask(get(PATH, "OPTIONS"))
         assert (answer.status, answer.headers["allow"]) == (204, "OPTIONS, POST")
@@ -175,7 +173,7 @@ def test_http_1_0_is_answered_and_the_connection_closed(attacked: Running) -> No
         assert line.at_end()
 
 
-def test_a_connection_is_closed_when_asked_and_what_follows_is_not_done(attacked: Running) -> None:
+def test_connection_close_closes_and_ignores_later_requests(attacked: Running) -> None:
     with attacked.line() as line:
         last = post(PATH, GOOD, Connection="close")
         assert line.ask(last + post(PATH, GOOD)).headers["connection"] == "close"
@@ -187,10 +185,10 @@ OTHER_PROTOCOLS = ["h2c", "websocket", "TLS/1.0"]
 
 @pytest.mark.parametrize("protocol", OTHER_PROTOCOLS)
 @pytest.mark.parametrize("options", ["Upgrade", "Upgrade, HTTP2-Settings", "keep-alive, upgrade"])
-def test_an_offer_of_another_protocol_is_passed_over(
+def test_an_offer_of_another_protocol_is_ignored(
     attacked: Running, protocol: str, options: str
 ) -> None:
-    """Java's client offers h2c with its first request, body and all."""
+    """Java's client offers h2c with its first request, which may have a body."""
     offer = {"Connection": options, "Upgrade": protocol, "HTTP2-Settings": "AAMAAABkAAQ"}
     with attacked.line() as line:
         request = post(PATH, GOOD, **offer)
@@ -203,11 +201,11 @@ def test_an_offer_of_another_protocol_is_passed_over(
 
 
 @pytest.mark.parametrize("path", [PATH + "?x=y", "http://test" + PATH, PATH.replace("_", "%5F")])
-def test_an_address_may_be_written_otherwise(attacked: Running, path: str) -> None:
+def test_other_forms_of_the_url_are_accepted(attacked: Running, path: str) -> None:
     assert attacked.ask(post(path, GOOD)).status == 200
 
 
-def test_an_id_goes_in_and_out(attacked: Running) -> None:
+def test_request_ids_are_returned_or_generated(attacked: Running) -> None:
     for request in (post(PATH, GOOD, X_Request_Id="7"), chunked(PATH, b"{", X_Request_Id="7")):
         assert attacked.ask(request).headers["x-request-id"] == "7"
     given = {attacked.ask(post(PATH, GOOD)).headers["x-request-id"] for _ in range(3)}
@@ -220,7 +218,7 @@ def test_an_id_goes_in_and_out(attacked: Running) -> None:
 
 
 def trickle(line: socket.socket, data: bytes, stop: threading.Event) -> None:
-    """A few bytes now and then, until the other side has enough."""
+    """Send one byte at a time, until all are sent, the connection is closed or ``stop`` is set."""
     try:
         while data and not stop.wait(0.2):
             line.sendall(data[:1])
@@ -241,9 +239,7 @@ SLOW = {
 
 @pytest.mark.parametrize("start", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("goes_on", [True, False], ids=["a byte now and then", "nothing more"])
-def test_a_request_that_does_not_end_is_ended(
-    attacked: Running, start: bytes, goes_on: bool
-) -> None:
+def test_an_unfinished_request_times_out(attacked: Running, start: bytes, goes_on: bool) -> None:
     stop = threading.Event()
     more = b"1\r\na\r\n" * 100 if TE.encode() in start else b"x" * 600
     with attacked.line() as line:
@@ -263,19 +259,19 @@ def test_a_request_that_does_not_end_is_ended(
     assert served(attacked)
 
 
-def test_a_connection_that_says_nothing_is_closed(attacked: Running) -> None:
+def test_a_silent_connection_is_closed(attacked: Running) -> None:
     with attacked.line() as line:
         assert line.at_end()
 
 
-def test_a_small_body_of_the_control_plane_is_not_waited_for_either(attacked: Running) -> None:
+def test_a_small_body_of_the_control_plane_times_out_too(attacked: Running) -> None:
     start = b"POST /v2/repository/index HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{"
     with attacked.line() as line:
         assert line.ask(start).status == 408
 
 
 def reset(line: socket.socket) -> None:
-    """Leave without a word: the other side is told that nobody is there."""
+    """Disconnect with a TCP reset."""
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     line.close()
 
@@ -302,7 +298,7 @@ LEAVING: dict[str, Callable[[socket.socket], None]] = {
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "closed"])
 @pytest.mark.parametrize("send", LEAVING.values(), ids=LEAVING.keys())
-def test_a_client_that_leaves_is_forgotten(
+def test_resources_of_a_disconnected_client_are_freed(
     attacked: Running, send: Callable[[socket.socket], None], leave: Callable[[socket.socket], None]
 ) -> None:
     for _ in range(5):
@@ -330,19 +326,15 @@ WIDE = json.dumps(
 
 
 @pytest.mark.parametrize("way", [post, chunked])
-def test_answers_that_nobody_takes_do_not_pile_up(
-    attacked: Running, way: Callable[..., bytes]
-) -> None:
-    """Sixty answers of 4 MiB are asked for, one after the other; a few are made, and kept for a
-    while.
-    """
+def test_unread_answers_do_not_accumulate(attacked: Running, way: Callable[..., bytes]) -> None:
+    """Sixty answers of 4 MiB are requested, one after the other; only a few are built and kept."""
     before = attacked.resident_bytes()
     with attacked.line() as line:
         for _ in range(60):
             try:
                 line.socket.sendall(way("/v2/models/wide/infer", WIDE))
             except ConnectionError:
-                break  # who reads nothing was hung up on
+                break  # the server closed the connection, because nothing was read
             assert served(attacked)
             until(lambda: not in_flight(attacked), "the request has not ended")
         assert attacked.resident_bytes() - before < 100 * 2**20
@@ -350,14 +342,14 @@ def test_answers_that_nobody_takes_do_not_pile_up(
 
 
 def open_connections(attacked: Running) -> int:
-    """Sockets of the server to clients."""
+    """Count the sockets of the server to clients."""
     table = Path(f"/proc/{attacked.process.pid}/net/tcp").read_text()
     rows = [row.split() for row in table.splitlines()[1:]]
     local = f"0100007F:{attacked.port:04X}"
     return sum(row[1] == local and row[3] == "01" for row in rows)
 
 
-def test_a_slow_reader_gets_all_of_it(attacked: Running) -> None:
+def test_a_slow_reader_gets_the_whole_answer(attacked: Running) -> None:
     with attacked.line() as line:
         line.socket.sendall(post("/v2/models/wide/infer", WIDE) * 3)
         for _ in range(3):
@@ -376,7 +368,7 @@ def test_pipelined_requests_are_answered_in_order(attacked: Running) -> None:
         assert [line.read().json["id"] for _ in range(100)] == [str(n) for n in range(100)]
 
 
-def test_too_many_requests_at_once_on_one_connection_end_it(attacked: Running) -> None:
+def test_too_many_pipelined_requests_close_the_connection(attacked: Running) -> None:
     with attacked.line() as line:
         line.socket.sendall(post(COUNTING, COUNT) + get("/v2/health/live") * 3000)
         answers: list[Answer] = []
@@ -389,7 +381,7 @@ def test_too_many_requests_at_once_on_one_connection_end_it(attacked: Running) -
 
 
 def test_memory_does_not_grow(attacked: Running) -> None:
-    """Half a megabyte of a request each, five hundred times, and gone."""
+    """Five hundred clients send half a megabyte of a request each, and disconnect."""
 
     def attack() -> None:
         for _ in range(250):
@@ -405,8 +397,8 @@ def test_memory_does_not_grow(attacked: Running) -> None:
     assert attacked.resident_bytes() - before < 50 * 2**20
 
 
-def test_a_body_in_small_pieces_takes_no_more_memory_than_its_bytes(attacked: Running) -> None:
-    """Fifty bodies of half a megabyte, in chunks of two bytes, none of which ends."""
+def test_a_body_in_small_chunks_uses_no_more_memory_than_its_size(attacked: Running) -> None:
+    """Fifty unfinished bodies of half a megabyte, in chunks of two bytes."""
     before = attacked.resident_bytes()
     open_lines = []
     for _ in range(50):
@@ -420,8 +412,8 @@ def test_a_body_in_small_pieces_takes_no_more_memory_than_its_bytes(attacked: Ru
     assert served(attacked)
 
 
-def test_pythons_own_client_hears_why_its_body_is_refused(attacked: Running) -> None:
-    """It sends all before it listens, and gives up when the line breaks meanwhile."""
+def test_http_client_receives_the_reason_for_a_refused_body(attacked: Running) -> None:
+    """http.client sends the whole body before it reads, and fails if the connection breaks."""
     connection = http.client.HTTPConnection("127.0.0.1", attacked.port, timeout=PATIENCE)
     connection.request("POST", PATH, bytes(2**22))
     response = connection.getresponse()

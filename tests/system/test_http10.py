@@ -1,5 +1,5 @@
-"""HTTP/1.0, as ab and old proxies speak it: the connection stays open where the client offers so,
-and every answer then has an end that it can see.
+"""HTTP/1.0, as ab and old proxies use it: the connection stays open if the client offers
+keep-alive, and every answer then has a Content-Length.
 """
 
 import json
@@ -35,13 +35,13 @@ ASKED = {
 
 
 def old(request: bytes, connection: str = "Keep-Alive") -> bytes:
-    """The same request in HTTP/1.0."""
+    """Return the same request in HTTP/1.0."""
     offer = f"\r\nConnection: {connection}\r\n".encode() if connection else b"\r\n"
     return request.replace(b" HTTP/1.1\r\n", b" HTTP/1.0" + offer, 1)
 
 
 @pytest.mark.parametrize(("request_", "status"), ASKED.values(), ids=ASKED.keys())
-def test_the_connection_stays_open_where_the_client_offers_so(
+def test_the_connection_stays_open_if_the_client_offers_keep_alive(
     attacked: Running, request_: bytes, status: int
 ) -> None:
     with attacked.line() as line:
@@ -61,7 +61,7 @@ def test_pipelined_requests_are_answered_in_order(attacked: Running) -> None:
 
 
 LAST = {
-    # Whoever is between and does not know chunks has seen another end of the body.
+    # A proxy that does not know chunks would see another end of the body.
     "chunks": chunked(PATH, GOOD),
     "chunks in V1": chunked("/v1/models/same_fp32:predict", b'{"instances": [[1, 2]]}'),
     "chunks for the control plane": chunked("/v2/repository/index", b"{}"),
@@ -69,9 +69,7 @@ LAST = {
 
 
 @pytest.mark.parametrize("request_", LAST.values(), ids=LAST.keys())
-def test_after_chunks_the_connection_is_closed_and_what_follows_is_not_done(
-    attacked: Running, request_: bytes
-) -> None:
+def test_a_chunked_request_closes_the_connection(attacked: Running, request_: bytes) -> None:
     with attacked.line() as line:
         answer = line.ask(old(request_) + old(INFER))
         assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -80,7 +78,7 @@ def test_after_chunks_the_connection_is_closed_and_what_follows_is_not_done(
 
 @pytest.mark.parametrize("request_", [INFER, get("/v2/health/live")])
 @pytest.mark.parametrize("options", ["close", "keep-alive, close", "TE"])
-def test_other_options_do_not_keep_it_open(
+def test_other_options_do_not_keep_the_connection_open(
     attacked: Running, request_: bytes, options: str
 ) -> None:
     with attacked.line() as line:
@@ -89,14 +87,14 @@ def test_other_options_do_not_keep_it_open(
         assert line.at_end()
 
 
-def test_it_is_not_told_to_go_on_with_a_body(attacked: Running) -> None:
-    """A client of HTTP/1.0 would take 100 for the answer."""
+def test_no_100_continue_is_sent(attacked: Running) -> None:
+    """An HTTP/1.0 client would mistake 100 Continue for the answer."""
     with attacked.line() as line:
         line.socket.sendall(old(post(PATH, GOOD, Expect="100-continue")))
         assert line.socket.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_body_that_is_too_large_ends_it(attacked: Running) -> None:
+def test_a_body_that_is_too_large_closes_the_connection(attacked: Running) -> None:
     with attacked.line() as line:
         answer = line.ask(old(post(PATH, b"", Content_Length=str(2**40))))
         assert answer.status in (400, 413) and answer.headers["connection"] == "close"
@@ -104,7 +102,7 @@ def test_a_body_that_is_too_large_ends_it(attacked: Running) -> None:
 
 @AB.unless(shutil.which("ab"))
 @pytest.mark.parametrize("path", [PATH, "/v2/models/nobody/infer", "/v2/health/ready"])
-def test_ab_keeps_its_connections(attacked: Running, path: str, tmp_path: Path) -> None:
+def test_ab_reuses_its_connections(attacked: Running, path: str, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(GOOD)
     body = [] if "health" in path else ["-p", str(tmp_path / "body"), "-T", "application/json"]
     url = f"http://{attacked.address}{path}"

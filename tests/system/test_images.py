@@ -1,4 +1,4 @@
-"""Images over a socket: the clients that people have, bodies in parts, several workers."""
+"""Images over a socket: common clients, bodies in parts, several workers."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 
 
 def infer(server: Running, images: list[bytes], binary: bool) -> np.ndarray:
-    """What tritonclient gets."""
+    """Return the answer that tritonclient receives."""
     given = triton.InferInput("image", [len(images)], "BYTES")
     values = images if binary else [base64.b64encode(each) for each in images]
     given.set_data_from_numpy(np.array(values, dtype=object), binary_data=binary)
@@ -41,7 +41,7 @@ def test_tritonclient_sends_images(tmp_path: Path) -> None:
         assert shown["image_size"] == f"{SIDE}x{SIDE}"
 
 
-def test_a_broken_image_loses_nothing(tmp_path: Path) -> None:
+def test_a_broken_image_fails_alone(tmp_path: Path) -> None:
     echo(tmp_path)
     with running(tmp_path) as server, server.line() as line:
         for _ in range(3):
@@ -54,7 +54,7 @@ def test_a_broken_image_loses_nothing(tmp_path: Path) -> None:
         assert 'quantserve_images_decoded_total{model="echo",version="1"} 3.0' in page
 
 
-def test_two_workers_take_images_and_add_up(tmp_path: Path) -> None:
+def test_two_workers_serve_images_and_sum_their_metrics(tmp_path: Path) -> None:
     echo(tmp_path)
     body = json.dumps({"instances": [{"b64": base64.b64encode(PHOTO).decode()}]}).encode()
 

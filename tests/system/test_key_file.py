@@ -1,4 +1,4 @@
-"""A server without a key makes one for its user: commands find it, nobody else does."""
+"""A server without a key creates one for its user: commands find it, other users cannot read it."""
 
 import json
 import os
@@ -22,12 +22,12 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def told(server: Running) -> dict[str, Any]:
-    """The last line that it prints at its start."""
+    """Return the last line that the server prints at its start."""
     line: dict[str, Any] = json.loads(server.printed.splitlines()[-1])
     return line
 
 
-def test_the_commands_use_the_key_that_the_server_has_made(
+def test_commands_use_the_key_that_the_server_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, state = tmp_path / "models", tmp_path / "state"
@@ -54,7 +54,7 @@ def test_the_commands_use_the_key_that_the_server_has_made(
     assert not file.exists()
 
 
-def test_where_no_key_can_be_kept_changes_are_closed(
+def test_changes_are_refused_if_no_key_can_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tmp_path / "models"

@@ -1,5 +1,5 @@
-"""What clients may send to a language model, or do with its answers: each is refused or ended, and
-the server goes on as before."""
+"""Hostile requests to a language model, and hostile readers of its answers: each is refused or
+ended, and the server keeps serving."""
 
 import json
 import socket
@@ -52,7 +52,7 @@ def ask(server: Running, body: Any, path: str = "/v1/chat/completions") -> httpx
 
 
 def held(server: Running) -> int:
-    """Bytes of the server."""
+    """Return the largest resident memory of the server so far, in bytes."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
@@ -67,7 +67,7 @@ def chat(**more: Any) -> dict[str, Any]:
 
 
 def said(content: bytes, more: bytes = b"") -> bytes:
-    """A chat whose JSON is not checked."""
+    """Return a chat request from raw bytes, which need not be valid JSON."""
     message = b'[{"role": "user", "content": "' + content + b'"}]'
     return b'{"model": "tiny", "messages": ' + message + more + b"}"
 
@@ -130,7 +130,9 @@ BODIES: list[tuple[str, Any, int]] = [
 
 
 @pytest.mark.parametrize(("what", "body", "status"), BODIES, ids=[each[0] for each in BODIES])
-def test_a_body(server: Running, what: str, body: Any, status: int) -> None:
+def test_hostile_bodies_are_refused_or_answered_soon(
+    server: Running, what: str, body: Any, status: int
+) -> None:
     started = monotonic()
     reply = ask(server, body)
     assert reply.status_code == status, reply.text
@@ -142,8 +144,8 @@ def test_a_body(server: Running, what: str, body: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template(server: Running, name: str) -> None:
-    """Others are answered meanwhile, and memory stays what it was."""
+def test_hostile_chat_templates_are_refused(server: Running, name: str) -> None:
+    """Other requests are answered afterwards, and memory stays bounded."""
     started = monotonic()
     body = {"model": name, "messages": [{"role": "user", "content": "word " * 2000}]}
     reply = ask(server, body)
@@ -170,7 +172,7 @@ def running_now(server: Running) -> float:
 
 
 def stream(server: Running) -> socket.socket:
-    """A client that asks and does not read."""
+    """Start a stream, and do not read it."""
     line = socket.socket()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     line.connect(("127.0.0.1", server.port))
@@ -179,7 +181,7 @@ def stream(server: Running) -> socket.socket:
     return line
 
 
-def test_clients_that_read_nothing_hold_nobody_up(server: Running) -> None:
+def test_clients_that_read_nothing_do_not_block_others(server: Running) -> None:
     before = held(server)
     lines = [stream(server) for _ in range(4)]
     try:
@@ -194,7 +196,7 @@ def test_clients_that_read_nothing_hold_nobody_up(server: Running) -> None:
             line.close()
 
 
-def test_clients_that_leave_at_once_free_their_rows(server: Running) -> None:
+def test_clients_that_disconnect_at_once_free_their_rows(server: Running) -> None:
     for _ in range(50):
         stream(server).close()
     until(lambda: running_now(server) == 0, "rows are never given back")

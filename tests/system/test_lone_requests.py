@@ -1,4 +1,4 @@
-"""A request that has the machine to itself runs on all cores, and gets the answer of a crowd."""
+"""A request without concurrent requests runs on all cores, with the same answer as under load."""
 
 import os
 import re
@@ -33,11 +33,11 @@ def answer(server: Running, row: np.ndarray) -> bytes:
         return client.infer("m", [given]).as_numpy("y").tobytes()
 
 
-def test_the_start_tells_of_it(served: Running) -> None:
+def test_the_start_prints_the_lone_threads(served: Running) -> None:
     assert '"threads": 1, "lone_threads": 2' in served.printed
 
 
-def test_answers_are_the_same_alone_and_in_a_crowd(served: Running) -> None:
+def test_answers_are_the_same_alone_and_under_load(served: Running) -> None:
     rows = np.random.default_rng(0).standard_normal((40, 1, 256)).astype(np.float32)
     alone = [answer(served, row) for row in rows]
     with ThreadPoolExecutor(8) as pool:
@@ -46,7 +46,7 @@ def test_answers_are_the_same_alone_and_in_a_crowd(served: Running) -> None:
 
 
 def workers_of(server: Running) -> list[int]:
-    """Their processes."""
+    """Return the processes of the workers."""
     page = server.ask(get("/metrics")).body.decode()
     return [
         int(each) for each in re.findall(r"^quantserve_worker_process_id.* (\d+)\.0$", page, re.M)
@@ -54,7 +54,7 @@ def workers_of(server: Running) -> list[int]:
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="one core: no run can have more")
-def test_with_workers_a_lone_run_has_threads_on_the_cores_of_others(tmp_path: Path) -> None:
+def test_with_workers_a_lone_run_uses_the_cores_of_other_workers(tmp_path: Path) -> None:
     save(linear(width=256, hidden=1024), tmp_path / "m")
     (tmp_path / "m/model.toml").write_text("[instances]\ncount = 1\nlone_threads = 2\n")
     rows = np.random.default_rng(0).standard_normal((40, 1, 256)).astype(np.float32)

@@ -43,7 +43,7 @@ def body(values: np.ndarray = VALUES, **more: object) -> bytes:
 
 
 def codec(server: Running) -> list[int]:
-    """The codec processes of a server."""
+    """Return the codec processes of a server."""
     return [
         pid
         for pid in tree(server.process.pid)
@@ -52,7 +52,7 @@ def codec(server: Running) -> list[int]:
 
 
 @pytest.mark.parametrize("as_binary", [False, True])
-def test_a_real_client_gets_long_tensors_back(server: Running, as_binary: bool) -> None:
+def test_long_tensors_round_trip_through_tritons_client(server: Running, as_binary: bool) -> None:
     client = triton.InferenceServerClient(server.address)
     x = triton.InferInput("x", list(VALUES.shape), "FP32")
     x.set_data_from_numpy(VALUES, binary_data=as_binary)
@@ -68,7 +68,7 @@ def test_a_real_client_gets_long_tensors_back(server: Running, as_binary: bool) 
 
 
 @pytest.mark.parametrize("encoding", [None, "gzip"])
-def test_v1_gives_long_rows_back(server: Running, encoding: str | None) -> None:
+def test_long_rows_round_trip_in_v1(server: Running, encoding: str | None) -> None:
     document = json.dumps({"instances": VALUES.tolist()}).encode()
     headers = {}
     if encoding:
@@ -78,7 +78,7 @@ def test_v1_gives_long_rows_back(server: Running, encoding: str | None) -> None:
     assert np.array_equal(np.array(answer.json["predictions"], np.float32), VALUES)
 
 
-def test_answers_keep_their_order_on_a_connection(server: Running) -> None:
+def test_pipelined_answers_keep_their_order(server: Running) -> None:
     short = VALUES[:, :2]
     with server.line() as line:
         for sent in (VALUES, short, VALUES, short):
@@ -89,7 +89,7 @@ def test_answers_keep_their_order_on_a_connection(server: Running) -> None:
             assert answer.json["outputs"][0]["shape"] == list(sent.shape)
 
 
-def test_errors_are_those_of_short_bodies(server: Running) -> None:
+def test_errors_equal_those_of_short_bodies(server: Running) -> None:
     def told(document: bytes) -> tuple[int, str]:
         answer = server.ask(post(FP32, document))
         return answer.status, answer.json["error"]
@@ -106,7 +106,7 @@ def test_errors_are_those_of_short_bodies(server: Running) -> None:
         assert text.partition("column")[0][:12] == long_text.partition("column")[0][:12]
 
 
-def test_a_codec_process_that_dies_costs_its_request_alone(server: Running) -> None:
+def test_a_codec_process_that_dies_fails_only_its_request(server: Running) -> None:
     server.ask(post(FP32, body()))
     assert codec(server)
     for pid in codec(server):
@@ -116,7 +116,7 @@ def test_a_codec_process_that_dies_costs_its_request_alone(server: Running) -> N
 
 
 def stopped(server: Running) -> list[int]:
-    """The codec processes, which do not go on before they are told."""
+    """Suspend the codec processes; return their ids."""
     server.ask(post(FP32, body()))
     for pid in (children := codec(server)):
         os.kill(pid, signal.SIGSTOP)
@@ -136,7 +136,7 @@ def cancelled(server: Running) -> float:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_memory_is_held_as_long_as_the_body_of_a_client_that_left(
+def test_memory_stays_reserved_until_the_body_of_a_disconnected_client_is_freed(
     server: Running, packed: bool
 ) -> None:
     children, before = stopped(server), cancelled(server)
@@ -147,7 +147,7 @@ def test_memory_is_held_as_long_as_the_body_of_a_client_that_left(
         with server.line() as line:
             line.socket.sendall(sent)
             wait_until(lambda: metric(server, HELD) > len(body()))
-        if not packed:  # that of the other way is told when its work has ended
+        if not packed:  # with gzip, the event is reported when the work has ended
             wait_until(lambda: cancelled(server) > before)
         assert metric(server, HELD) > len(body())
     finally:
@@ -157,7 +157,7 @@ def test_memory_is_held_as_long_as_the_body_of_a_client_that_left(
     assert server.ask(post(FP32, body())).status == 200
 
 
-def test_memory_of_a_body_that_killed_its_codec_process_is_given_back(server: Running) -> None:
+def test_memory_of_a_body_is_released_if_its_codec_process_dies(server: Running) -> None:
     children = stopped(server)
     with server.line() as line:
         line.socket.sendall(post(FP32, body()))
@@ -170,7 +170,7 @@ def test_memory_of_a_body_that_killed_its_codec_process_is_given_back(server: Ru
     assert server.ask(post(FP32, body())).status == 200
 
 
-def test_an_answer_that_is_too_large_is_refused_before_it_is_written(tmp_path: Path) -> None:
+def test_an_answer_that_is_too_large_is_refused_before_encoding(tmp_path: Path) -> None:
     wide(tmp_path, COUNT)
     asked = json.dumps(
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [0.123]}]}
@@ -182,7 +182,7 @@ def test_an_answer_that_is_too_large_is_refused_before_it_is_written(tmp_path: P
         assert codec(server) == []
 
 
-def test_a_client_that_leaves_hurts_nobody(server: Running) -> None:
+def test_disconnects_do_not_affect_other_clients(server: Running) -> None:
     for _ in range(5):
         with server.line() as line:
             line.socket.sendall(post(FP32, body()))
@@ -221,7 +221,7 @@ def test_a_swap_loses_no_long_request(tmp_path: Path) -> None:
     assert {value for _, value in found} == {1.0, 2.0}
 
 
-def test_a_server_that_stops_answers_what_it_reads(tmp_path: Path) -> None:
+def test_a_stopping_server_answers_requests_that_it_is_reading(tmp_path: Path) -> None:
     identity(tmp_path, "FP32")
     values = np.zeros((1, 2_000_000), np.float32)
     with running(tmp_path) as server, server.line() as line:

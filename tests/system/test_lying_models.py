@@ -1,5 +1,5 @@
-"""Models that do not do what their files promise are served as far as they can be, and whatever
-cannot be served does no harm to the rest.
+"""Models that break the promises of their files are served as far as possible. Models that cannot
+be served do not affect the others.
 """
 
 import json
@@ -27,7 +27,7 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Served:
-    """A server, and the same graphs in this process to compare its answers with."""
+    """A server, and the same graphs in this process for comparison."""
 
     process: Running
     folder: Path
@@ -96,7 +96,7 @@ BROKEN_GOLDEN: dict[str, tuple[dict[str, np.ndarray], str]] = {
 
 
 def write_all(folder: Path, scratch: Path) -> None:
-    """One model of each kind."""
+    """Write one model of each kind."""
     models: dict[str, onnx.ModelProto] = {
         "honest": graphs.linear(),
         "static": quantizers.static(graphs.linear(), scratch),
@@ -152,7 +152,7 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-# model, how it is run, what is said of it, requests that must be answered as the graph answers
+# model, batching mode, part of its note, requests whose answers must equal those of the graph
 SERVED: list[tuple[str, str, str, list[Values]]] = [
     ("honest", "combine", "", [{"x": floats(n, 32)} for n in (1, 3, 64)]),
     ("static", "combine", "", [{"x": floats(n, 32)} for n in (1, 3, 64)]),
@@ -169,7 +169,7 @@ SERVED: list[tuple[str, str, str, list[Values]]] = [
 
 
 @pytest.mark.parametrize(("model", "mode", "note", "requests"), SERVED)
-def test_a_model_is_served_as_it_can_be(
+def test_models_with_wrong_promises_are_served_correctly(
     served: Served, model: str, mode: str, note: str, requests: list[Values]
 ) -> None:
     about = served.about(model)
@@ -183,7 +183,7 @@ def test_a_model_is_served_as_it_can_be(
 
 
 @pytest.mark.parametrize("limit", [2, 8])
-def test_rows_that_cannot_share_a_run_have_runs_of_their_own(served: Served, limit: int) -> None:
+def test_rows_that_cannot_share_a_run_run_alone(served: Served, limit: int) -> None:
     model = f"fails-from-{limit}"
     about = served.about(model)
     assert about["batching"] == "rows"
@@ -192,7 +192,7 @@ def test_rows_that_cannot_share_a_run_have_runs_of_their_own(served: Served, lim
     assert (served.infer(model, {"x": rows})["y"] == rows).all()
 
 
-def test_rows_that_would_move_each_other_are_kept_apart(served: Served) -> None:
+def test_rows_that_influence_each_other_run_alone(served: Served) -> None:
     about = served.about("dynamic")
     assert about["precision"] == "INT8 dynamic" and about["batching"] == "rows"
     assert "one scale for the whole batch" in about["batching_note"]
@@ -205,7 +205,7 @@ def test_rows_that_would_move_each_other_are_kept_apart(served: Served) -> None:
     np.testing.assert_array_equal(served.infer("dynamic", {"x": rows})["y"], np.concatenate(alone))
 
 
-def test_always_combines_them_all_the_same(served: Served) -> None:
+def test_combine_always_batches_rows_that_influence_each_other(served: Served) -> None:
     about = served.about("dynamic-combined")
     assert about["batching"] == "combine" and "as model.toml says" in about["batching_note"]
     rows = floats(8, 64) * 2.0 ** np.arange(8, dtype=np.float32)[:, None]
@@ -213,21 +213,21 @@ def test_always_combines_them_all_the_same(served: Served) -> None:
     np.testing.assert_array_equal(served.infer("dynamic-combined", {"x": rows})["y"], together)
 
 
-def test_a_model_without_an_answer_of_its_own_does_no_harm(served: Served) -> None:
+def test_a_random_model_is_served_without_batching(served: Served) -> None:
     about = served.about("random")
     assert about["batching"] == "requests"
     assert "answers differ from one run to the next" in about["batching_note"]
     assert served.infer("random", {"x": floats(3, 4)})["y"].shape == (3, 4)
 
 
-def test_a_model_that_takes_nothing_is_asked_with_nothing(served: Served) -> None:
+def test_a_model_without_inputs_is_served(served: Served) -> None:
     assert served.about("no-input")["batching_note"] == "the model takes no input"
     status, answer = served.ask("/v2/models/no-input/infer", {"inputs": []})
     assert status == 200, answer
 
 
 def sentences(count: int) -> list[Values]:
-    """Of 1 to 16 tokens; 24 fill four runs of one bucket and two of the other."""
+    """Return sentences of 1 to 16 tokens; 24 fill four runs of one bucket, two of the other."""
     rng = np.random.default_rng(0)
     lengths = np.resize(np.arange(1, 17), count)
     return [
@@ -236,7 +236,7 @@ def sentences(count: int) -> list[Values]:
     ]
 
 
-def test_lengths_are_mixed_and_answers_cut_back(served: Served) -> None:
+def test_rows_of_several_lengths_are_padded_and_answers_are_cut(served: Served) -> None:
     about = served.about("padded")
     assert (about["batching"], about["batching_note"]) == ("combine", "")
     requests = sentences(24)
@@ -269,7 +269,7 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize("model", UNAVAILABLE)
-def test_what_cannot_be_served_says_why_and_nothing_else_suffers(
+def test_unavailable_models_report_the_reason_and_others_are_served(
     served: Served, model: str
 ) -> None:
     reason = UNAVAILABLE[model]
@@ -284,7 +284,7 @@ def test_what_cannot_be_served_says_why_and_nothing_else_suffers(
     assert served.infer("honest", {"x": floats(1, 32)})["y"].shape == (1, 10)
 
 
-def test_the_start_tells_of_everything_that_is_not_at_its_best(served: Served) -> None:
+def test_the_start_reports_every_model_and_its_problems(served: Served) -> None:
     told = served.process.told
     for folder in served.folder.iterdir():
         assert folder.name in told

@@ -1,4 +1,4 @@
-"""Servers with little memory: who has no room is refused, and nobody else notices."""
+"""Servers with little memory: requests that do not fit are refused, others are not affected."""
 
 import json
 import resource
@@ -44,7 +44,7 @@ def folder_of(models: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """256 MiB, of which somewhat less than 100 are for requests."""
+    """A server with 256 MiB, of which a little less than 100 are for requests."""
     models = folder_of(tmp_path_factory.mktemp("tight"))
     with running(models, "--memory-budget", str(256 * MIB), "--body-timeout", "10") as served:
         yield served
@@ -58,7 +58,7 @@ def metric(served: Running, name: str) -> float:
 
 
 def settled(served: Running) -> None:
-    """Nothing is reserved any more."""
+    """Wait until no memory is reserved."""
     pause = threading.Event()
     for _ in range(100):
         if metric(served, "quantserve_traffic_bytes") == 0:
@@ -72,7 +72,7 @@ def head_of(request: bytes) -> bytes:
 
 
 def test_a_body_without_room_is_refused_before_it_is_read(tight: Running) -> None:
-    """Three bodies are announced, of which one fits beside another; nothing of them is sent."""
+    """Three bodies are announced, of which two fit together; none is sent."""
     # A body counts three times. How much room there is depends on the size of an idle server.
     room = metric(tight, 'quantserve_memory_share_bytes{share="traffic"}')
     megabytes = int(0.4 * room / 3 / MIB)
@@ -92,7 +92,7 @@ def test_a_body_without_room_is_refused_before_it_is_read(tight: Running) -> Non
     assert metric(tight, "quantserve_traffic_refusals_total") >= 1
 
 
-def test_a_body_that_never_fits_is_told_so(tight: Running) -> None:
+def test_a_body_that_can_never_fit_is_refused_with_413(tight: Running) -> None:
     refused = tight.ask(head_of(binary(60)))
     assert refused.status == 413
     assert "are available for requests (--memory-budget)" in refused.error
@@ -101,8 +101,8 @@ def test_a_body_that_never_fits_is_told_so(tight: Running) -> None:
 
 @pytest.mark.parametrize("unit", [b"[],", b"{},", b'"",', b"7,"])
 @pytest.mark.parametrize("way", [post, chunked])
-def test_a_body_counts_by_the_objects_in_it(tight: Running, unit: bytes, way: object) -> None:
-    """12 MiB of text would become objects of several times the share."""
+def test_a_body_is_counted_by_its_decoded_objects(tight: Running, unit: bytes, way: object) -> None:
+    """12 MiB of text would become objects several times larger than the memory for requests."""
     body = b'{"inputs":[' + unit * (12 * MIB // len(unit)) + b"1]}"
     request = post(SAME, body) if way is post else chunked(SAME, body, MIB)
     with tight.line() as line:
@@ -126,7 +126,7 @@ def send(line: socket.socket, request: bytes) -> None:
         line.sendall(request)
 
 
-def test_numbers_as_most_clients_send_them_are_taken(tight: Running) -> None:
+def test_ordinary_json_numbers_are_accepted(tight: Running) -> None:
     count = MIB // 4
     x = {"name": "x", "datatype": "FP32", "shape": [1, count], "data": [0.12345678] * count}
     answer = tight.ask(post(SAME, json.dumps({"inputs": [x]}).encode()))
@@ -134,8 +134,8 @@ def test_numbers_as_most_clients_send_them_are_taken(tight: Running) -> None:
     settled(tight)
 
 
-def test_answers_that_nobody_takes_make_way(tight: Running) -> None:
-    """Of thirty answers of 8 MiB a few are kept; later they are dropped for who reads his."""
+def test_unread_answers_are_dropped_for_new_ones(tight: Running) -> None:
+    """A few of thirty unread answers of 8 MiB are kept, then dropped for clients that read."""
     with ExitStack() as stack:
         silent = [stack.enter_context(tight.line()) for _ in range(30)]
         for line in silent:
@@ -147,7 +147,7 @@ def test_answers_that_nobody_takes_make_way(tight: Running) -> None:
             if metric(tight, 'quantserve_in_flight_requests{model="wide",version="1"}') == 0:
                 break
         assert tight.resident_bytes() < 350 * MIB
-        pause.wait(1.2)  # after which who takes nothing makes way
+        pause.wait(1.2)  # after which unread answers may be dropped
         for _ in range(10):
             with tight.line() as line:
                 answer = line.ask(post(WIDE, LARGE))
@@ -159,7 +159,7 @@ def test_answers_that_nobody_takes_make_way(tight: Running) -> None:
 
 
 def test_a_version_that_does_not_fit_is_refused_with_figures(tmp_path: Path) -> None:
-    """The process itself is more than 64 MiB."""
+    """The process itself uses more than 64 MiB."""
     models = folder_of(tmp_path)
     with running(models, "--memory-budget", str(64 * MIB), "--allow-empty") as served:
         said = served.ask(post("/v2/repository/index", b"")).body.decode()
@@ -170,8 +170,8 @@ def test_a_version_that_does_not_fit_is_refused_with_figures(tmp_path: Path) -> 
 CRASHES = [-11, -6]
 
 
-def test_a_limit_of_address_space_is_no_end(tmp_path: Path) -> None:
-    """Bodies and answers that a process without room could not hold are refused, not its end."""
+def test_a_limited_address_space_does_not_end_the_process(tmp_path: Path) -> None:
+    """Bodies and answers that do not fit are refused; the process does not die."""
     models = folder_of(tmp_path)
     size = address_space(models, tmp_path / "log") + 400 * MIB
     script = (
@@ -210,7 +210,7 @@ def test_a_limit_of_address_space_is_no_end(tmp_path: Path) -> None:
 
 
 def address_space(models: Path, log: Path) -> int:
-    """Of a server that is ready."""
+    """Return the address space of a server that is ready."""
     process = start(models, log, "--port", "0")
     assert process.stdout is not None
     try:

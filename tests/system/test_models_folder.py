@@ -1,4 +1,4 @@
-"""A models folder as people have them: whatever is not served is told, by table, log and index."""
+"""A typical models folder: entries that are not served are reported in table, log and index."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SILENT = ("README.md", ".git", "lost+found", "notes")
 
 
 def shown(url: str, data: bytes | None) -> urllib.request.Request:
-    """A request with the admin key."""
+    """Send a request with the admin key."""
     return urllib.request.Request(url, data, {"X-API-Key": KEY})
 
 
@@ -47,7 +47,7 @@ def call(url: str, body: Any = None) -> tuple[int, Any]:
 
 
 def ready(served: Running) -> tuple[int, str]:
-    """Exit code and words of ``quantserve ready``."""
+    """Return the exit code and the output of ``quantserve ready``."""
     command = [sys.executable, "-m", "service", "ready", "--url", f"http://{served.address}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -65,7 +65,7 @@ def write(path: Path, factor: float) -> None:
 
 
 def odd(root: Path) -> Path:
-    """Every kind of entry."""
+    """A folder with every kind of entry."""
     write(root / "model.onnx", 10)
     write(root / "style/model.onnx", 2)
     write(root / "optimum/1/model_quantized.onnx", 5)
@@ -85,7 +85,7 @@ def odd(root: Path) -> Path:
     return root
 
 
-def test_what_is_not_served_is_told_everywhere_and_the_rest_is_served(tmp_path: Path) -> None:
+def test_unserved_entries_are_reported_everywhere_and_models_are_served(tmp_path: Path) -> None:
     with running(odd(tmp_path), "--name", "own") as served:
         assert {name: answers(served, name) for name in FACTORS} == FACTORS
         status, index = call(f"http://{served.address}/v2/repository/index", {})
@@ -132,7 +132,7 @@ def test_a_server_with_nothing_to_serve_is_live_and_not_ready(
         assert "not ready: nothing to serve" in served.printed
 
 
-def test_a_server_that_waits_for_uploads_is_ready_and_serves_what_comes(tmp_path: Path) -> None:
+def test_a_server_that_waits_for_uploads_is_ready_and_serves_them(tmp_path: Path) -> None:
     with running(tmp_path, "--allow-empty") as served:
         assert ready(served) == (0, "ready\n")
         place = f"http://{served.address}/admin/models/m/versions"
@@ -142,9 +142,7 @@ def test_a_server_that_waits_for_uploads_is_ready_and_serves_what_comes(tmp_path
         assert answers(served, "m") == 4
 
 
-def test_names_that_the_terminal_cannot_show_are_escaped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unprintable_names_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     put(tmp_path, "m", 1, scale(1))
     (tmp_path / "模型").mkdir()
@@ -153,7 +151,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
         assert answers(served, "m") == 1
 
 
-def test_a_flat_model_gets_a_second_version_and_goes_back(tmp_path: Path) -> None:
+def test_a_flat_model_gets_a_second_version_and_rolls_back(tmp_path: Path) -> None:
     write(tmp_path / "m/model.onnx", 1)
     with running(tmp_path) as served:
         admin = f"http://{served.address}/admin/models/m"

@@ -47,7 +47,7 @@ def test_models_are_listed_for_both_protocols(server: Running, client: openai.Op
     assert httpx.get(f"http://{server.address}/v1/models").json()["models"] == ["digits", "tiny"]
 
 
-def test_a_chat_whole_and_in_pieces(client: openai.OpenAI) -> None:
+def test_a_chat_is_the_same_streamed_and_not_streamed(client: openai.OpenAI) -> None:
     asked = {"model": "tiny", "messages": CHAT, "max_tokens": 20, "temperature": 0}
     whole = client.chat.completions.create(**asked)
     stream = client.chat.completions.create(
@@ -90,7 +90,7 @@ def test_completions_of_texts_and_of_tokens(client: openai.OpenAI) -> None:
     assert "".join(p.choices[0].text for p in pieces) == tokens.choices[0].text
 
 
-def test_the_same_seed_the_same_answer_in_any_company(client: openai.OpenAI) -> None:
+def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(client: openai.OpenAI) -> None:
     def ask(seed: int) -> str | None:
         found = client.chat.completions.create(
             model="tiny", messages=CHAT, max_tokens=30, seed=seed
@@ -119,8 +119,8 @@ def test_errors_are_raised_as_openais(server: Running, client: openai.OpenAI) ->
     assert rows.status_code == 400 and "use /v1/chat/completions" in rows.json()["error"]
 
 
-def test_a_swap_cuts_no_stream(server: Running, client: openai.OpenAI) -> None:
-    """Answers go on while versions change, and new ones come from the new version."""
+def test_a_swap_interrupts_no_stream(server: Running, client: openai.OpenAI) -> None:
+    """Streams continue while versions change; new requests are answered by the new version."""
     admin = {"x-api-key": KEY}
 
     def ask(number: int) -> tuple[int, str]:
@@ -142,7 +142,7 @@ def test_a_swap_cuts_no_stream(server: Running, client: openai.OpenAI) -> None:
     assert [tokens for tokens, _ in found] == [90] * 40
 
 
-def test_who_leaves_frees_the_slots(server: Running) -> None:
+def test_disconnected_clients_free_their_slots(server: Running) -> None:
     body = {"model": "tiny", "prompt": "a", "max_tokens": 100, "stream": True, "ignore_eos": True}
     for _ in range(20):
         with httpx.stream("POST", f"http://{server.address}/v1/completions", json=body) as reply:
@@ -159,7 +159,7 @@ def curl(*arguments: str) -> str:
     return done.stdout
 
 
-def test_curl(server: Running) -> None:
+def test_curl_streams_chats_and_generate(server: Running) -> None:
     body = json.dumps({"model": "tiny", "messages": CHAT, "max_tokens": 4, "stream": True})
     lines = curl(f"http://{server.address}/v1/chat/completions", "-d", body).split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]
@@ -174,7 +174,7 @@ def test_curl(server: Running) -> None:
     assert "".join(each["text_output"] for each in pieces) == whole["text_output"]
 
 
-def test_metadata_says_what_it_is(server: Running) -> None:
+def test_metadata_describes_a_language_model(server: Running) -> None:
     found = httpx.get(f"http://{server.address}/v2/models/tiny").json()
     assert found["inputs"] == [{"name": "text_input", "datatype": "BYTES", "shape": [1]}]
     assert found["parameters"]["task"] == "text-generation"
@@ -191,7 +191,7 @@ def test_every_documented_example_of_a_language_model_works(server: Running) -> 
         assert reply.status_code == 200, reply.text
 
 
-def test_a_language_model_is_uploaded_whole(server: Running, models: Path) -> None:
+def test_a_language_model_is_uploaded_with_all_its_files(server: Running, models: Path) -> None:
     version = models / "tiny/1"
     archive = subprocess.run(
         ["tar", "-C", version, "-c", *sorted(file.name for file in version.iterdir())],

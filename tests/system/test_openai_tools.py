@@ -1,4 +1,4 @@
-"""Functions called by the tiny language model of a real server, asked by OpenAI's own client."""
+"""Function calls of the tiny language model on a real server, through OpenAI's own client."""
 
 import json
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def fits(call: Any) -> None:
         assert call.function.name == "order" and Order.model_validate(arguments)
 
 
-def test_a_call_that_is_required_comes(client: openai.OpenAI) -> None:
+def test_a_required_call_is_made(client: openai.OpenAI) -> None:
     found = client.chat.completions.create(
         **ASKED, messages=CHAT, tools=TOOLS, tool_choice="required", n=4, seed=3
     )
@@ -72,7 +72,7 @@ def test_a_call_that_is_required_comes(client: openai.OpenAI) -> None:
     assert len(ids) == sum(len(choice.message.tool_calls or ()) for choice in found.choices)
 
 
-def test_one_that_is_named_comes_alone(client: openai.OpenAI) -> None:
+def test_a_named_function_is_called_once(client: openai.OpenAI) -> None:
     choice = {"type": "function", "function": {"name": "order"}}
     found = client.chat.completions.create(
         **ASKED, messages=CHAT, tools=TOOLS, tool_choice=choice, seed=1
@@ -121,7 +121,7 @@ def test_openais_client_parses_the_arguments(client: openai.OpenAI) -> None:
     assert isinstance(call.function.parsed_arguments, Order)
 
 
-def test_the_result_of_a_call_goes_back_to_the_model(client: openai.OpenAI) -> None:
+def test_the_result_of_a_call_is_sent_to_the_model(client: openai.OpenAI) -> None:
     asked = {**ASKED, "tools": TOOLS, "seed": 1}
     first = client.chat.completions.create(
         **asked, messages=CHAT, tool_choice="required", parallel_tool_calls=False
@@ -141,7 +141,7 @@ def test_the_result_of_a_call_goes_back_to_the_model(client: openai.OpenAI) -> N
     assert free.choices[0].message.tool_calls is None
 
 
-def test_what_is_wrong_with_a_function_is_named(client: openai.OpenAI) -> None:
+def test_errors_name_what_is_wrong_with_a_function(client: openai.OpenAI) -> None:
     bad = {
         "type": "function",
         "function": {

@@ -1,4 +1,4 @@
-"""An export of Optimum and a folder that KServe mounts are served as they are."""
+"""An export of Optimum and a folder that KServe mounts are served unchanged."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def infer(model: str, *outputs: object) -> bytes:
 
 
 def export(folder: Path, file: str = "model.onnx") -> None:
-    """What ``optimum-cli export onnx`` leaves, and ``ORTQuantizer`` beside it."""
+    """The files of ``optimum-cli export onnx``, and of ``ORTQuantizer`` beside them."""
     folder.mkdir(parents=True)
     (folder / file).write_bytes(scale(2))
     (folder / "config.json").write_text(json.dumps({"architectures": ["Some"], **LABELS}))
@@ -31,7 +31,7 @@ def export(folder: Path, file: str = "model.onnx") -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_an_export_of_optimum(tmp_path: Path, workers: Sequence[str]) -> None:
+def test_an_export_of_optimum_is_served(tmp_path: Path, workers: Sequence[str]) -> None:
     export(tmp_path / "models/whole")
     export(tmp_path / "models/small", "model_quantized.onnx")
     (tmp_path / "models/other").mkdir()
@@ -67,7 +67,7 @@ def test_labels_of_model_toml_come_before_those_of_the_export(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("place", ["model.onnx", "resnet.onnx", "1/model.onnx", "onnx/model.onnx"])
-def test_a_folder_that_kserve_mounts(tmp_path: Path, place: str) -> None:
+def test_a_folder_that_kserve_mounts_is_served(tmp_path: Path, place: str) -> None:
     """With the arguments of deploy/kserve/runtime.yaml."""
     file = tmp_path / "mnt/models" / place
     file.parent.mkdir(parents=True)

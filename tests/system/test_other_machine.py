@@ -19,7 +19,7 @@ EXAMPLE = (ROOT / "models/digits/example.json").read_bytes()
 
 
 def quantized_on(profile: dict[str, Any], models: Path) -> Path:
-    """The shipped digits, with a report of ``quantize`` from a machine with this profile."""
+    """Copy the digits model, with a report of ``quantize`` from a machine with this profile."""
     shutil.copytree(ROOT / "models/digits", models / "digits")
     version = models / "digits/2"
     sha256 = hashlib.sha256((version / "model.onnx").read_bytes()).hexdigest()
@@ -44,7 +44,7 @@ def speed_note(server: Running) -> str:
 
 
 @pytest.mark.parametrize("foreign", [{"byte_products": []}, {"architecture": "riscv64"}])
-def test_the_operator_is_told_that_the_speed_need_not_hold(
+def test_the_metadata_notes_that_the_speed_may_differ(
     foreign: dict[str, Any], tmp_path: Path
 ) -> None:
     here = Profile.of(read_machine(), Kernels.DEFAULT)
@@ -58,7 +58,7 @@ def test_the_operator_is_told_that_the_speed_need_not_hold(
     assert "quantserve quantize FP32.onnx --data ROWS --name digits" in note
 
 
-def test_nothing_is_told_on_the_same_kind_of_machine(tmp_path: Path) -> None:
+def test_no_note_on_the_same_kind_of_machine(tmp_path: Path) -> None:
     profile = Profile.of(read_machine(), Kernels.DEFAULT).values()
     with running(quantized_on(profile, tmp_path)) as server:
         assert speed_note(server) == ""

@@ -1,9 +1,9 @@
-"""Triton's perf_analyzer: what its release 2.60 asks, in its order, over HTTP and over gRPC.
+"""Triton's perf_analyzer: the requests of its release 2.60, in their order, over HTTP and gRPC.
 
-The tool itself, which needs a newer C library than many images have, is run where it is there; what
-it asks is asked everywhere. It asks for metadata, configuration
-and server metadata, takes statistics at the edges of its windows, and reads of their answers what
-is read here; then it asks the model with random bytes. It never asks whether the server is live.
+The tool requires a newer C library than many images have, and runs only where it is installed. Its
+requests are sent everywhere: metadata, configuration, server metadata, statistics at the start and
+end of each window, and inference with random bytes. The fields that it reads are read here. It
+never checks that the server is live.
 """
 
 import json
@@ -40,7 +40,7 @@ IMAGES = np.frombuffer(np.random.default_rng(7).bytes(4 * 28 * 28 * 4), np.float
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[tuple[str, str]]:
-    """For HTTP and for gRPC."""
+    """The addresses for HTTP and gRPC."""
     with running(ROOT / "models", "--grpc-port", "0") as served:
         yield served.address, json.loads(served.printed.splitlines()[-1])["grpc"]
 
@@ -52,7 +52,7 @@ def of_http(address: str, path: str, body: bytes | None = None, **headers: str) 
 
 
 def read_model(metadata: dict[str, Any], config: dict[str, Any], server: dict[str, Any]) -> None:
-    """What the tool needs to make requests."""
+    """Read the fields that the tool needs to build requests."""
     [tensor] = metadata["inputs"]
     assert [int(length) for length in tensor["shape"]] == [-1, 1, 28, 28]
     assert tensor["datatype"] == "FP32" and metadata["outputs"][0]["name"] == "probabilities"
@@ -65,14 +65,14 @@ def read_model(metadata: dict[str, Any], config: dict[str, Any], server: dict[st
 
 
 def read_statistics(found: dict[str, Any]) -> tuple[int, int]:
-    """Requests and rows so far."""
+    """Return the numbers of requests and rows so far."""
     [stats] = found["model_stats"]
     assert set(DURATIONS) <= set(stats["inference_stats"])
     counts = [int(stats["inference_stats"][name].get("count", 0)) for name in DURATIONS]
     return counts[0], int(stats.get("inference_count", 0))
 
 
-def test_it_measures_over_http(addresses: tuple[str, str]) -> None:
+def test_its_requests_over_http_are_answered(addresses: tuple[str, str]) -> None:
     address, _ = addresses
     metadata, config, server = (
         json.loads(of_http(address, path)[0])
@@ -105,7 +105,7 @@ def test_it_measures_over_http(addresses: tuple[str, str]) -> None:
 
 
 class Recorded:
-    """Calls as the tool's client makes them."""
+    """Calls like those of the tool's client."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
@@ -129,7 +129,7 @@ def infer_request(id: str) -> messages.ModelInferRequest:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_it_measures_over_grpc(addresses: tuple[str, str], streaming: bool) -> None:
+def test_its_requests_over_grpc_are_answered(addresses: tuple[str, str], streaming: bool) -> None:
     with grpc.insecure_channel(addresses[1]) as channel:
         tool = Recorded(channel)
         metadata = tool.call("ModelMetadata", name="digits")
@@ -161,7 +161,7 @@ def test_it_measures_over_grpc(addresses: tuple[str, str], streaming: bool) -> N
         assert (after[0] - before[0], after[1] - before[1]) == (3, 12)
 
 
-def test_more_rows_than_the_model_takes_are_refused(tmp_path: Path) -> None:
+def test_more_rows_than_the_model_accepts_are_refused(tmp_path: Path) -> None:
     tiny_models.limited(tmp_path)
     with running(tmp_path, "--grpc-port", "0") as served:
         address = json.loads(served.printed.splitlines()[-1])["grpc"]
@@ -176,7 +176,7 @@ def test_more_rows_than_the_model_takes_are_refused(tmp_path: Path) -> None:
 
 
 def command() -> list[str]:
-    """That of the tool, by the variable PERF_ANALYZER or on the path; empty without it."""
+    """Return the command of the tool, from PERF_ANALYZER or the path; empty if it is missing."""
     return os.environ.get("PERF_ANALYZER", shutil.which("perf_analyzer") or "").split()
 
 
@@ -191,7 +191,7 @@ def command() -> list[str]:
     ],
     ids=" ".join,
 )
-def test_the_tool_itself_measures(addresses: tuple[str, str], flags: tuple[str, ...]) -> None:
+def test_perf_analyzer_itself_measures(addresses: tuple[str, str], flags: tuple[str, ...]) -> None:
     address = addresses[flags[1] == "grpc"]
     # One window is enough, however unsteady a busy machine is.
     short = ["-p", "300", "--max-trials", "3", "-s", "999"]

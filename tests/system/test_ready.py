@@ -1,4 +1,4 @@
-"""``quantserve ready``, as health checks run it; and a server that is told to stop early."""
+"""``quantserve ready``, as health checks run it, and a signal during the start."""
 
 import os
 import signal
@@ -19,26 +19,26 @@ def test_a_server_that_serves_is_ready(server: str, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "ready\n"
 
 
-def test_no_answer_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
-    # Nobody listens on port 1. Docker keeps exit code 2 for itself.
+def test_a_server_without_an_answer_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    # No process listens on port 1. Docker keeps exit code 2 for itself.
     assert main(["ready", "--url", "http://127.0.0.1:1"]) == 1
     assert "not ready: no answer from http://127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_it_asks_the_port_that_the_server_was_told() -> None:
+def test_the_default_url_follows_the_environment() -> None:
     assert default_url({}) == "http://127.0.0.1:8000"
     assert default_url({"QUANTSERVE_PORT": "81"}) == "http://127.0.0.1:81"
     assert default_url({"QUANTSERVE_PORT": "81", "QUANTSERVE_URL": "http://x"}) == "http://x"
 
 
-def test_it_imports_little() -> None:
+def test_the_command_imports_no_heavy_packages() -> None:
     heavy = "{'numpy', 'pydantic', 'fastapi'}"
     code = f"import sys, service.commands.ready; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_a_signal_before_there_is_a_server_ends_it_in_order(tmp_path: Path) -> None:
+def test_a_signal_during_the_start_stops_it_cleanly(tmp_path: Path) -> None:
     # uvicorn waits in its import until the signal has come.
     (tmp_path / "uvicorn.py").write_text(
         "import signal, sys; print('importing', flush=True); signal.pause(); sys.exit('too late')"

@@ -1,4 +1,4 @@
-"""A model with a response cache: equal requests run once, and a swap forgets everything."""
+"""A model with a response cache: equal requests run once, and a swap empties the cache."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_equal_requests_run_once_and_are_counted(models: Path) -> None:
         assert re.search(r"^quantserve_cache_bytes\{.*\} \d{3,}", _page(served), re.M)
 
 
-def test_bad_requests_are_refused_and_not_kept(models: Path) -> None:
+def test_bad_requests_are_refused_and_not_cached(models: Path) -> None:
     with running(models) as served:
         bad = json.dumps(
             {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
@@ -69,7 +69,7 @@ def test_bad_requests_are_refused_and_not_kept(models: Path) -> None:
         assert lookups(served, "hit") == lookups(served, "miss") == 0
 
 
-def test_nothing_comes_from_the_old_version_after_a_swap(models: Path) -> None:
+def test_a_swap_empties_the_cache(models: Path) -> None:
     with running(models, "--no-pin") as served:
         assert outputs(served.ask(request(3))) == outputs(served.ask(request(3))) == [6, 2]
         put(models, "m", 2, scale(2.001))
@@ -79,7 +79,7 @@ def test_nothing_comes_from_the_old_version_after_a_swap(models: Path) -> None:
         assert lookups(served, "miss", 2) == 1
 
 
-def test_a_model_without_one_has_no_metrics_of_it(models: Path) -> None:
+def test_a_model_without_a_cache_has_no_cache_metrics(models: Path) -> None:
     (models / "m/model.toml").unlink()
     with running(models) as served:
         served.ask(request(3))

@@ -1,4 +1,4 @@
-"""Requests with more rows than one run takes, and inputs that a graph refuses, by real clients."""
+"""Requests with more rows than one run accepts, and inputs that a graph refuses."""
 
 import json
 import threading
@@ -74,7 +74,7 @@ def random(rows: int, width: int = 32) -> np.ndarray:
 
 @pytest.mark.parametrize("model", ["scores", "threaded", "dynamic"])
 @pytest.mark.parametrize("rows", [65, 92, 1000])
-def test_a_large_request_gets_what_its_rows_get_alone(
+def test_a_large_request_gets_the_same_answers_as_single_rows(
     served: Running, model: str, rows: int
 ) -> None:
     x = random(rows)
@@ -105,14 +105,14 @@ def test_triton_and_v1_may_send_large_requests_too(served: Running) -> None:
         ("INT64", np.arange(2**60, 2**60 + 300).reshape(300, 1)),
     ],
 )
-def test_rows_of_every_kind_come_back_in_order(
+def test_rows_of_every_datatype_are_returned_in_order(
     served: Running, datatype: str, array: np.ndarray
 ) -> None:
     found = outputs(infer(served, f"same_{datatype.lower()}", datatype, array))
     assert found.tolist() == array.tolist()
 
 
-def test_the_limit_of_a_model_toml_stays_one_and_says_what_to_do(served: Running) -> None:
+def test_a_limit_in_model_toml_is_enforced_with_advice(served: Running) -> None:
     told = error(infer(served, "limited", "FP32", random(92)))
     assert told.startswith('model "limited" version 1: 92 rows in one request, at most 64 fit; ')
     assert SETTING in told and "send fewer rows, or raise it, or remove it" in told
@@ -128,7 +128,7 @@ def test_rows_that_influence_each_other_are_not_cut(served: Running, model: str)
     assert infer(served, model, "FP32", random(64, 4)).status_code == 200
 
 
-def test_what_is_said_of_the_limit_is_true_and_can_be_sent_back(served: Running) -> None:
+def test_the_limit_in_the_configuration_can_be_sent_back(served: Running) -> None:
     base = f"http://{served.address}/v2/models"
     for model, larger in {"scores": "cut", "limited": "refused", "centred": "refused"}.items():
         found = httpx.get(f"{base}/{model}").json()["parameters"]
@@ -152,7 +152,7 @@ def test_outputs_beyond_the_memory_are_refused_with_figures(served: Running) -> 
     assert "send fewer rows" in told
 
 
-def test_small_requests_and_clients_that_leave_beside_large_ones(served: Running) -> None:
+def test_large_requests_do_not_disturb_small_requests_or_disconnects(served: Running) -> None:
     x = random(5000)
     body = {"name": "x", "datatype": "FP32", "shape": [5000, 32], "data": x.reshape(-1).tolist()}
     request = post("/v2/models/threaded/infer", json.dumps({"inputs": [body]}).encode())
@@ -196,13 +196,13 @@ def test_no_memory_stays_reserved(served: Running) -> None:
     until(free, "memory stays reserved")
 
 
-def test_the_time_that_a_large_request_may_wait_is_for_all_of_it(served: Running) -> None:
+def test_the_timeout_of_a_large_request_covers_all_its_parts(served: Running) -> None:
     answer = infer(served, "threaded", "FP32", random(5000), parameters={"timeout": 1})
     told = answer.json()["error"]
     assert answer.status_code == 504 and "of 5000 waited" in told and "allowed 0.001 ms" in told
 
 
-def test_more_positions_than_the_table_has_are_the_clients_fault(served: Running) -> None:
+def test_inputs_longer_than_the_position_table_are_client_errors(served: Running) -> None:
     good, long = np.ones((1, 8), np.int64), np.ones((1, 12), np.int64)
     told = error(infer(served, "positions", "INT64", long))
     assert 'input "ids" has 12 on axis 1, 8 would fit' in told and 'Add "node_1"' in told
@@ -214,8 +214,8 @@ def test_more_positions_than_the_table_has_are_the_clients_fault(served: Running
     assert "of 200: the model refuses" in told and 'input "ids" holds 25' in told
 
 
-def test_a_bad_row_fails_alone_among_many(served: Running) -> None:
-    """They meet in the same batches, which then run one request at a time."""
+def test_a_bad_row_fails_only_its_request(served: Running) -> None:
+    """Good and bad requests share batches; a failed batch is run again one request at a time."""
     good, bad = np.ones((1, 8), np.int64), np.full((1, 8), 25, np.int64)
 
     def one(place: int) -> int:

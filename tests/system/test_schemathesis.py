@@ -1,4 +1,4 @@
-"""The server keeps to its OpenAPI document, whatever a generator of requests makes of it."""
+"""The server conforms to its OpenAPI document, tested with generated requests."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def served(tmp_path: Path) -> Iterator[Running]:
         yield each
 
 
-def test_the_server_keeps_to_its_document(served: Running, tmp_path: Path) -> None:
+def test_the_server_conforms_to_its_openapi_document(served: Running, tmp_path: Path) -> None:
     if shutil.which("schemathesis", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("schemathesis is not installed")
     done = subprocess.run(

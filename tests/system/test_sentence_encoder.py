@@ -1,4 +1,4 @@
-"""A real language model, built from the package that carries its weights, behind a real server."""
+"""A real sentence encoder, built from the package that contains its weights, on a real server."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ Rows = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Encoders:
-    """The server with both, and sessions on the same files in this process."""
+    """The server with both models, and ONNX Runtime sessions on the same files in this process."""
 
     address: str
     sessions: dict[str, Session]
@@ -85,20 +85,20 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", [DYNAMIC, STATIC])
-def test_embeddings_are_those_of_the_graph(encoders: Encoders, model: str) -> None:
+def test_embeddings_equal_those_of_the_graph(encoders: Encoders, model: str) -> None:
     for rows in encoders.sentences():
         assert cosine(encoders.ask(model, rows), encoders.direct(model, rows)) > 0.999
 
 
-def test_embeddings_are_near_those_in_full_precision(encoders: Encoders) -> None:
+def test_embeddings_are_close_to_full_precision(encoders: Encoders) -> None:
     rows = {k.removeprefix("inputs/"): v for k, v in encoders.golden.items() if "inputs" in k}
     found = encoders.ask(DYNAMIC, rows)
     assert cosine(found, encoders.golden["outputs/embedding"]).mean() > 0.98
 
 
 @pytest.mark.parametrize("model", [DYNAMIC, STATIC])
-def test_a_row_is_the_same_alone_and_with_neighbours(encoders: Encoders, model: str) -> None:
-    """The dynamic one's answers would move with the rest of the batch; it is run row by row."""
+def test_a_row_is_the_same_alone_and_in_a_batch(encoders: Encoders, model: str) -> None:
+    """The answers of the dynamic model would depend on the batch, so it is run row by row."""
     rows = {k.removeprefix("inputs/"): v for k, v in encoders.golden.items() if "inputs" in k}
     together = encoders.ask(model, rows)
     parts = ({k: v[i : i + 1] for k, v in rows.items()} for i in range(len(together)))
@@ -106,7 +106,7 @@ def test_a_row_is_the_same_alone_and_with_neighbours(encoders: Encoders, model: 
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_the_dynamic_one_would_move_and_its_metadata_says_so(encoders: Encoders) -> None:
+def test_the_dynamic_model_runs_row_by_row_and_its_metadata_says_why(encoders: Encoders) -> None:
     rows = {k.removeprefix("inputs/"): v for k, v in encoders.golden.items() if "inputs" in k}
     moved = np.abs(encoders.direct(DYNAMIC, rows) - encoders.ask(DYNAMIC, rows)).max()
     assert moved > 1e-3
@@ -117,7 +117,7 @@ def test_the_dynamic_one_would_move_and_its_metadata_says_so(encoders: Encoders)
     assert group["count"] in {1, usable_cores()}
 
 
-def test_the_static_one_mixes_lengths_in_padded_batches(encoders: Encoders) -> None:
+def test_the_static_model_mixes_lengths_in_padded_batches(encoders: Encoders) -> None:
     client = triton.InferenceServerClient(encoders.address)
     parameters = client.get_model_metadata(EIGHTS)["parameters"]
     assert (parameters["batching"], parameters["batching_note"]) == ("combine", "")

@@ -1,4 +1,4 @@
-"""The shipped digit model over HTTP, asked by Triton's own client and by hand."""
+"""The shipped digit model over HTTP, through Triton's own client and raw requests."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def client(server: str) -> triton.InferenceServerClient:
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_the_digits_are_read(
+def test_digits_are_classified(
     client: triton.InferenceServerClient, binary: bool, compression: str | None
 ) -> None:
     images = GOLDEN["inputs/image"][:16]
@@ -53,7 +53,7 @@ def test_the_digits_are_read(
     assert result.get_response()["id"] == "7"
 
 
-def test_the_server_tells_about_itself(client: triton.InferenceServerClient) -> None:
+def test_health_and_metadata(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("digits")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     assert client.get_model_metadata("digits")["inputs"][0]["shape"] == [-1, 1, 28, 28]
@@ -90,7 +90,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "body", "headers", "status", "text"), BAD)
-def test_bad_requests_are_named_and_the_next_is_served(
+def test_bad_requests_are_explained_and_the_next_one_is_served(
     server: str, path: str, body: bytes | None, headers: dict[str, str], status: int, text: str
 ) -> None:
     got, answer = call(f"http://{server}{path}", body, **headers)
@@ -116,7 +116,7 @@ def test_metrics_count_requests(server: str) -> None:
     assert 'quantserve_model_info{batching="combine"' in page
 
 
-def test_both_inputs_of_the_tabular_model_are_taken(server: str) -> None:
+def test_the_tabular_model_with_two_inputs_predicts(server: str) -> None:
     body = (ROOT / "models/diabetes/example.json").read_bytes()
     status, answer = call(f"http://{server}/v2/models/diabetes/infer", body)
     expected = np.load(ROOT / "models/diabetes/golden.npz")["outputs/progression"][0]

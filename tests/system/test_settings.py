@@ -1,4 +1,4 @@
-"""Whatever cannot be used as told is one clear line and exit code 2."""
+"""Settings that cannot be used end the command with one clear line and exit code 2."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from tests.system.process import ROOT, obey_permissions
 
 
 def refused(*arguments: str, **environment: str) -> str:
-    """The one line that the command ends with."""
+    """Return the one line that the command ends with."""
     done = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT,
@@ -48,7 +48,7 @@ def test_a_wrong_value() -> None:
     assert "QUANTSERVE_PORT: " in refused("serve", QUANTSERVE_PORT="high")
 
 
-def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
+def test_a_missing_folder_or_a_file_in_its_place(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     absent = tmp_path / "absent"
@@ -59,7 +59,7 @@ def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
 
 
 @LINUX.unless(sys.platform == "linux")
-def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0)
     try:
         told = refused("serve", "--models", str(tmp_path))
@@ -69,14 +69,14 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = refused("serve", "--port", str(port))
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
 
 
-def test_an_address_that_is_not_ours() -> None:
+def test_an_address_of_another_machine() -> None:
     assert "cannot listen on 192.0.2.1:0: " in refused(
         "serve", "--host", "192.0.2.1", "--port", "0"
     )

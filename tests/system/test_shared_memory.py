@@ -1,5 +1,5 @@
-"""System shared memory with Triton's clients, over HTTP and over gRPC, to one worker and to two:
-registered, read, written, shrunk, restarted."""
+"""System shared memory with Triton's clients, over HTTP and gRPC, with one worker and with two:
+regions are registered, read, written, shrunk, and kept over a restart of a worker."""
 
 import os
 import queue
@@ -30,7 +30,7 @@ WORDS = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
 
 
 class Served(NamedTuple):
-    """A server, and where it listens by each protocol."""
+    """A server, and its address for each protocol."""
 
     server: Running
     addresses: dict[str, str]
@@ -98,7 +98,7 @@ def wanted(asking: Client, size: int, name: str = "r", offset: int = 0) -> Any:
 
 
 def regions(asking: Client, name: str = "") -> list[dict[str, Any]]:
-    """What is registered, with numbers as numbers."""
+    """Return the registered regions, with numbers as numbers."""
     told = asking.told(asking.client.get_system_shared_memory_status(name))
     found = told if asking.json else list(told.get("regions", {}).values())
     return [
@@ -109,14 +109,14 @@ def regions(asking: Client, name: str = "") -> list[dict[str, Any]]:
 
 @contextmanager
 def refused(asking: Client, text: str, status: int) -> Iterator[None]:
-    """The status as each protocol has it."""
+    """Expect an error with the status of the protocol."""
     with pytest.raises(InferenceServerException, match=text) as error:
         yield
     expected = str(status) if asking.json else f"StatusCode.{WORDS[status]}"
     assert error.value.status() == expected
 
 
-def test_input_and_output_lie_in_shared_memory(asking: Client) -> None:
+def test_inputs_and_outputs_in_shared_memory(asking: Client) -> None:
     client = asking.client
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X], offset=8)
@@ -150,7 +150,7 @@ def test_input_and_output_lie_in_shared_memory(asking: Client) -> None:
             regions(asking, "r")
 
 
-def test_a_region_of_one_protocol_is_that_of_the_other(
+def test_regions_are_shared_between_the_protocols(
     served: Served, protocol: str, asking: Client
 ) -> None:
     with (
@@ -167,7 +167,7 @@ def test_a_region_of_one_protocol_is_that_of_the_other(
         assert regions(other) == []
 
 
-def test_a_region_of_an_offset_begins_there(asking: Client) -> None:
+def test_a_region_may_begin_at_an_offset(asking: Client) -> None:
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X], offset=40)
         asking.client.register_system_shared_memory("r", key("r"), 24, offset=40)
@@ -176,7 +176,7 @@ def test_a_region_of_an_offset_begins_there(asking: Client) -> None:
             asking.client.infer("m", [asked(asking, X, offset=24)])
 
 
-def test_strings_come_and_go(asking: Client) -> None:
+def test_strings_in_shared_memory(asking: Client) -> None:
     with region("r", 64) as handle:
         words = np.array([["é".encode(), b"ab"]], np.object_)
         shm.set_shared_memory_region(handle, [serialize_byte_tensor(words)])
@@ -189,7 +189,7 @@ def test_strings_come_and_go(asking: Client) -> None:
         assert found.tolist() == words.tolist()
 
 
-def test_large_tensors_come_and_go(asking: Client) -> None:
+def test_large_tensors_in_shared_memory(asking: Client) -> None:
     values = np.arange(2**20, dtype=np.float32).reshape(1, -1)
     with region("r", 2 * values.nbytes) as handle:
         shm.set_shared_memory_region(handle, [values])
@@ -203,7 +203,7 @@ def test_large_tensors_come_and_go(asking: Client) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 4, 63])
-def test_a_region_that_shrinks_is_refused_and_no_signal(
+def test_a_region_that_shrinks_is_refused_without_a_crash(
     served: Served, asking: Client, size: int
 ) -> None:
     client, before = asking.client, workers_of(served.server)
@@ -222,7 +222,7 @@ def test_a_region_that_shrinks_is_refused_and_no_signal(
         assert client.infer("m", [plain]).as_numpy("y").tolist() == [[2, 10]]
 
 
-def test_what_does_not_fit_is_refused(asking: Client) -> None:
+def test_tensors_that_do_not_fit_are_refused(asking: Client) -> None:
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X])
         asking.client.register_system_shared_memory("r", key("r"), 64)
@@ -264,7 +264,7 @@ def test_cuda_is_refused(asking: Client) -> None:
         asking.client.get_cuda_shared_memory_status()
 
 
-def test_a_server_without_the_flag_refuses(models: Path) -> None:
+def test_a_server_without_the_flag_refuses_shared_memory(models: Path) -> None:
     with serving(models) as plain:
         for protocol in OTHER:
             with connected(protocol, plain.addresses[protocol]) as asking:
@@ -275,7 +275,7 @@ def test_a_server_without_the_flag_refuses(models: Path) -> None:
                         asking.client.infer("m", [asked(asking, X)], outputs=outputs)
 
 
-def test_requests_of_a_stream_lie_in_shared_memory(served: Served) -> None:
+def test_streamed_requests_in_shared_memory(served: Served) -> None:
     answers: queue.Queue[Any] = queue.Queue()
     with (
         region("r", 64) as handle,
@@ -296,7 +296,7 @@ def test_requests_of_a_stream_lie_in_shared_memory(served: Served) -> None:
         asking.client.unregister_system_shared_memory()
 
 
-def test_all_workers_know_a_region_also_one_that_is_replaced(models: Path, protocol: str) -> None:
+def test_all_workers_know_a_region_including_replacements(models: Path, protocol: str) -> None:
     with serving(models, *FLAG, workers=2) as served, region("r", 64) as handle:
         address = served.addresses[protocol]
         shm.set_shared_memory_region(handle, [X])
@@ -316,7 +316,7 @@ def test_all_workers_know_a_region_also_one_that_is_replaced(models: Path, proto
 
 
 def answered(served: Served, protocol: str, times: int) -> None:
-    """Ask over connections of their own, which are shared out among the workers."""
+    """Send requests over new connections, which are distributed among the workers."""
     until = time.monotonic() + PATIENCE
     while times:
         with connected(protocol, served.addresses[protocol]) as asking:
@@ -331,6 +331,6 @@ def answered(served: Served, protocol: str, times: int) -> None:
 
 
 def workers_of(served: Running) -> list[int]:
-    """The process ids of the workers, where there are several."""
+    """Return the process ids of the workers, if there are several."""
     children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text()
     return [int(each) for each in children.split()]

@@ -1,4 +1,4 @@
-"""What the server prints at its start is for people, or lines of JSON where its log has them."""
+"""The server prints text for people at its start, or lines of JSON if its log is in JSON."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def merged(models: Path, *flags: str) -> list[str]:
-    """All that comes, of both streams in one as a container's log has them, until it stops."""
+    """Return the lines of stdout and stderr, merged as in a container's log, until it stops."""
     environment = {**os.environ, "QUANTSERVE_ADMIN_KEY": ""}
     environment["XDG_STATE_HOME"] = str(models.parent / "state")
     process = subprocess.Popen(
@@ -49,7 +49,7 @@ def merged(models: Path, *flags: str) -> list[str]:
 
 
 @pytest.mark.parametrize("flags", [(), ("--log-format", "json")], ids=["auto", "json"])
-def test_every_line_is_json_where_the_log_is(models: Path, flags: tuple[str, ...]) -> None:
+def test_with_a_json_log_every_line_is_json(models: Path, flags: tuple[str, ...]) -> None:
     lines = [json.loads(line) for line in merged(models, *flags)]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     (good,) = (line for line in lines if line.get("batching"))
@@ -64,14 +64,14 @@ def test_every_line_is_json_where_the_log_is(models: Path, flags: tuple[str, ...
     assert serving["admin_key_file"].endswith(f"/state/quantserve/{port}.key")
 
 
-def test_a_log_of_text_has_the_table(models: Path) -> None:
+def test_a_text_log_contains_the_table(models: Path) -> None:
     lines = merged(models, "--log-format", "text")
     assert any(line.split()[:2] == ["MODEL", "VERSION"] for line in lines)
     assert not any(line.startswith("{") for line in lines)
 
 
 @pytest.mark.parametrize("log_format", ["auto", "json"])
-def test_a_terminal_apart_from_the_log_has_the_table_unless_json_was_asked_for(
+def test_a_terminal_shows_the_table_unless_json_was_requested(
     models: Path, log_format: str
 ) -> None:
     ours, theirs = pty.openpty()

@@ -1,4 +1,4 @@
-"""The end of the process: what was admitted is answered, and nothing keeps it alive."""
+"""Stopping the server: admitted requests are answered, and nothing keeps the process alive."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def heeded() -> Iterator[None]:
-    """Servers get SIGHUP as a terminal's do, also where ``nohup`` has it ignored for the tests."""
+    """Restore the default of SIGHUP for servers, even if the tests run under ``nohup``."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -50,7 +50,7 @@ def heeded() -> Iterator[None]:
 
 @pytest.fixture
 def stopping(models: Path) -> Iterator[Callable[..., Running]]:
-    """Starts a server; the test stops it."""
+    """Return a function that starts a server, which the test stops."""
     open_ = []
 
     def begin(*flags: str, code: int = 0) -> Running:
@@ -64,7 +64,7 @@ def stopping(models: Path) -> Iterator[Callable[..., Running]]:
 
 
 class Client(threading.Thread):
-    """Asks again and again, over one connection while it lasts, until nobody listens."""
+    """A client that sends requests over one connection at a time, until the server is gone."""
 
     def __init__(self, port: int, request: bytes) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def test_no_request_is_lost_when_the_server_stops_under_load(
     assert server.logged()[-1]["message"].startswith("stopped: every request")
 
 
-def test_load_balancers_are_told_before_the_port_is_closed(
+def test_readiness_fails_before_the_port_is_closed(
     stopping: Callable[..., Running],
 ) -> None:
     # All that is asked before the port is closed must fit into the delay.
@@ -148,7 +148,7 @@ def test_load_balancers_are_told_before_the_port_is_closed(
         server.line()
 
 
-def test_what_waits_in_the_queue_is_answered(stopping: Callable[..., Running]) -> None:
+def test_queued_requests_are_answered_before_the_stop(stopping: Callable[..., Running]) -> None:
     server = stopping("--shutdown-timeout", "600")
     with ExitStack() as stack:
         lines = [stack.enter_context(server.line()) for _ in range(20)]
@@ -161,7 +161,7 @@ def test_what_waits_in_the_queue_is_answered(stopping: Callable[..., Running]) -
 
 
 def admitted(server: Running) -> float:
-    """Requests for the counting model that were queued, run or answered."""
+    """Count the requests for the counting model that were queued, run or answered."""
     page = server.ask(get("/metrics")).body.decode()
     found = re.findall(
         r'^quantserve_(?:requests_total|in_flight_requests)\{model="counting".* (\S+)$', page, re.M
@@ -170,7 +170,7 @@ def admitted(server: Running) -> float:
 
 
 @pytest.mark.parametrize("way", [post, chunked])
-def test_a_run_that_hangs_does_not_keep_the_process(
+def test_a_run_that_hangs_does_not_delay_the_stop(
     stopping: Callable[..., Running], way: Callable[..., bytes]
 ) -> None:
     server = stopping("--shutdown-timeout", "1", code=1)
@@ -188,7 +188,7 @@ def test_a_run_that_hangs_does_not_keep_the_process(
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(stopping: Callable[..., Running]) -> None:
+def test_a_second_signal_stops_at_once(stopping: Callable[..., Running]) -> None:
     server = stopping("--shutdown-timeout", "600", "--drain-delay", "600", code=1)
     with server.line() as line:
         line.socket.sendall(post(COUNTING, count(FOR_AGES)))
@@ -200,8 +200,8 @@ def test_a_second_signal_ends_it_at_once(stopping: Callable[..., Running]) -> No
     assert server.process.wait(PATIENCE) == 1
 
 
-def test_nobody_who_says_nothing_is_waited_for(stopping: Callable[..., Running]) -> None:
-    """Idle connections, half a head, half a body, and a run whose client has left."""
+def test_silent_clients_do_not_delay_the_stop(stopping: Callable[..., Running]) -> None:
+    """Idle connections, half a head, half a body, and a run whose client disconnected."""
     server = stopping("--body-timeout", "1", "--shutdown-timeout", "60")
     with server.line() as idle, server.line() as head, server.line() as body:
         assert idle.ask(post(SAME, GOOD)).status == 200
@@ -216,8 +216,8 @@ def test_nobody_who_says_nothing_is_waited_for(stopping: Callable[..., Running])
         assert server.process.wait(PATIENCE) == 0, server.log.read_text()
 
 
-def test_it_stops_while_it_loads(tmp_path: Path) -> None:
-    """Live at once, not ready; nothing is admitted yet, so nothing is waited for."""
+def test_the_server_stops_while_it_loads(tmp_path: Path) -> None:
+    """It is live at once but not ready. No request is admitted yet, so it stops at once."""
     tiny_models.counting(tmp_path)
     golden = {"inputs/n": np.array([10**9]), "outputs/y": np.array([10**9])}
     np.savez(tmp_path / "counting/golden.npz", **golden)
@@ -238,7 +238,7 @@ def test_it_stops_while_it_loads(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_a_busy_port_is_one_line_and_exit_code_2(models: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_prints_one_line_and_exits_with_2(models: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start(models, tmp_path / "log", "--port", str(port))
@@ -248,7 +248,9 @@ def test_a_busy_port_is_one_line_and_exit_code_2(models: Path, tmp_path: Path) -
     assert log.count("\n") == 1 and str(port) in log and "in use" in log
 
 
-def test_what_is_loaded_is_served_though_its_folder_vanishes(models: Path, tmp_path: Path) -> None:
+def test_loaded_models_are_served_after_their_folder_is_deleted(
+    models: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "models"
     shutil.copytree(models, folder)
     with running(folder) as server:
@@ -260,10 +262,10 @@ def test_what_is_loaded_is_served_though_its_folder_vanishes(models: Path, tmp_p
 
 
 @pytest.mark.parametrize("imported", ["pydantic_core", "numpy", "onnxruntime"])
-def test_a_key_press_during_the_start_is_no_stack_trace(
+def test_ctrl_c_during_the_start_prints_no_stack_trace(
     models: Path, tmp_path: Path, imported: str
 ) -> None:
-    """It comes when the process has just begun to read a package that it needs."""
+    """The signal arrives when the process has just begun to import a package."""
     log = tmp_path / "log"
     process = start(models, log, "--port", "0")
     maps = Path(f"/proc/{process.pid}/maps")

@@ -1,4 +1,5 @@
-"""A server that crashes is replaced: its port stays open, its models stay, the culprit is told."""
+"""A server that crashes is replaced: its port stays open, its models stay, and the version that
+caused the crashes is reported."""
 
 import json
 import os
@@ -25,13 +26,13 @@ WAIT = 60.0
 
 
 def count_to(number: int) -> bytes:
-    """A request that counts so far, for about a microsecond each."""
+    """Return a request that counts this far, about a microsecond for each number."""
     tensor = {"name": "n", "shape": [1], "datatype": "INT64", "data": [number]}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
 class Supervised:
-    """A supervisor on a port, and what it prints."""
+    """A supervisor on a port, and its output."""
 
     def __init__(self, models: Path, *flags: str) -> None:
         self.port = free_port()
@@ -44,7 +45,7 @@ class Supervised:
 
     @property
     def server(self) -> int:
-        """The process id of the server below it."""
+        """The process id of its server."""
         return int(self.children[0])
 
     @property
@@ -143,7 +144,7 @@ def test_requests_that_come_during_the_restart_wait(models: Path) -> None:
         assert answers == [200] * 8
 
 
-def test_what_was_alone_at_work_in_two_crashes_is_quarantined(models: Path) -> None:
+def test_a_version_that_ran_alone_in_two_crashes_is_quarantined(models: Path) -> None:
     with supervised(models) as it:
         for _ in range(2):
             with at_work(it):
@@ -159,11 +160,11 @@ def test_what_was_alone_at_work_in_two_crashes_is_quarantined(models: Path) -> N
         few = it.ask(post("/v2/models/counting/infer", count_to(3)))
         assert few.status == 200
         assert not (models / "counting/quarantine.toml").exists()
-        it.crash()  # of which nothing is blamed
+        it.crash()  # no version is blamed for this crash
         assert it.ask(post("/v2/models/counting/infer", count_to(3))).status == 200
 
 
-def test_a_signal_is_passed_on_once_and_everything_ends(models: Path) -> None:
+def test_a_signal_stops_the_server_and_the_supervisor(models: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with supervised(models) as it:
             server = it.server
@@ -186,7 +187,7 @@ def test_the_server_ends_with_its_supervisor(models: Path) -> None:
             assert not Path(f"/proc/{server}").exists()
 
 
-def test_what_cannot_start_is_not_tried_again_and_again(tmp_path: Path) -> None:
+def test_a_failed_start_is_not_repeated(tmp_path: Path) -> None:
     it = Supervised(tmp_path / "absent")
     _, told = it.process.communicate(timeout=WAIT)
     assert it.process.returncode == 2 and told.count("\n") == 1 and "absent" in told

@@ -54,7 +54,7 @@ def question(row: int) -> bytes:
 
 
 class Answer(NamedTuple):
-    """When a request was sent, when its answer was there, and which version it is from."""
+    """The times when a request was sent and answered, and the version that answered."""
 
     sent: float
     received: float
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Load:
-    """Connections that ask one request after the other and keep what came, until told to stop."""
+    """Connections that send one request after the other and keep the answers, until stopped."""
 
     address: str
     expected: dict[int, list[list[float]]]
@@ -85,7 +85,7 @@ class Load:
         assert not any(thread.is_alive() for thread in threads)
 
     def met(self) -> bool:
-        """Whether there were enough requests for the swaps to do harm, and both versions served."""
+        """True if there were enough requests to reveal errors, and both versions served."""
         both = {answer.version for answer in self.answers} == {1, 2}
         return (both and len(self.answers) > SWAPS) or bool(self.wrong)
 
@@ -114,7 +114,7 @@ class Load:
 
 
 class Swap(NamedTuple):
-    """When a swap was asked for, when its answer was there, and to which version it was."""
+    """The times when a swap was requested and answered, and its version."""
 
     asked: float
     answered: float
@@ -122,7 +122,7 @@ class Swap(NamedTuple):
 
 
 def late(answers: list[Answer], swaps: list[Swap]) -> list[Answer]:
-    """Answers from a version that could not have served any more, or not yet."""
+    """Return the answers from a version that had stopped serving, or did not serve yet."""
     found = []
     for answer in answers:
         done = [swap for swap in swaps if swap.answered < answer.sent]
@@ -174,7 +174,7 @@ def change(connection: http.client.HTTPConnection, verb: str, version: int = 0) 
     return Swap(asked, monotonic(), int(answer["to_version"]))
 
 
-def test_the_client_of_the_protocol_loads_and_unloads(digits: Path) -> None:
+def test_tritons_client_loads_and_unloads(digits: Path) -> None:
     with running(digits) as server:
         client = triton.InferenceServerClient(server.address)
         client.unload_model("digits", headers=SHOWN)
@@ -192,10 +192,10 @@ def test_the_client_of_the_protocol_loads_and_unloads(digits: Path) -> None:
         assert client.is_model_ready("digits")
 
 
-def test_a_signal_during_a_swap_ends_it_and_nothing_else(tmp_path: Path) -> None:
+def test_a_signal_during_a_swap_ends_the_swap_only(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(3))
     put(tmp_path, "m", 2, scale(3))
-    # So many golden rows that the gate is at it for longer than this test takes.
+    # So many golden rows that the gate takes longer than this test.
     np.savez(tmp_path / "m/golden.npz", **{"inputs/x": np.ones((2_000_000, 2), np.float32)})
     (tmp_path / "m/serving.toml").write_text("version = 1")
     put(tmp_path, "n", 1, scale(5))
@@ -240,7 +240,7 @@ def small_golden(scratch: Path) -> bytes:
 
 
 def in_flight(server: Running, model: str) -> float:
-    """Requests for a model that were admitted and have no answer yet."""
+    """Count the requests for a model that were admitted and have no answer yet."""
     page = server.ask(get("/metrics")).body.decode()
     name = f'quantserve_in_flight_requests{{model="{model}",'
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
@@ -258,7 +258,7 @@ def read_until(events: http.client.HTTPResponse, text: str) -> None:
     raise AssertionError(f"the stream ended without {text}")
 
 
-def test_a_watcher_that_leaves_does_not_hold_the_server_up(digits: Path) -> None:
+def test_a_watcher_that_disconnects_does_not_block_the_server(digits: Path) -> None:
     with running(digits) as server, connected(server.address) as admin:
         with connected(server.address) as watcher:
             watcher.request("GET", "/admin/models/digits/events", headers=SHOWN)
@@ -274,7 +274,7 @@ def test_a_watcher_that_leaves_does_not_hold_the_server_up(digits: Path) -> None
             read_until(events, '"old": 2, "new": 1, "cause": "rollback"')
 
 
-def test_in_poll_mode_two_servers_follow_one_folder(digits: Path) -> None:
+def test_in_poll_mode_two_servers_follow_the_same_folder(digits: Path) -> None:
     with (
         running(digits, "--poll", "0.05") as one,
         running(digits, "--poll", "0.05") as other,
@@ -290,7 +290,7 @@ def test_in_poll_mode_two_servers_follow_one_folder(digits: Path) -> None:
         until(lambda: serving() == "1", "the other server has not followed")
 
 
-def test_memory_comes_back(tmp_path: Path) -> None:
+def test_memory_is_freed_after_swaps(tmp_path: Path) -> None:
     for number in (1, 2):
         put(tmp_path, "digits", number, wide(number))
     with running(tmp_path) as server, connected(server.address) as admin:

@@ -1,5 +1,5 @@
-"""Tables in every form, sent to a real server: each is answered with what ONNX Runtime gives for
-its arrays.
+"""Tables in every form, sent to a real server: each answer equals ONNX Runtime's answer for the
+same arrays.
 """
 
 import csv
@@ -30,11 +30,11 @@ class Tables(NamedTuple):
     sessions: dict[str, onnxruntime.InferenceSession]
 
     def direct(self, model: str, **arrays: Any) -> Any:
-        """The first output, from ONNX Runtime itself."""
+        """Return the first output from ONNX Runtime itself."""
         return self.sessions[model].run(None, arrays)[0]
 
     def predict(self, model: str, body: Any, way: Callable[..., bytes], **headers: str) -> Any:
-        """The predictions for a body of JSON, or of bytes."""
+        """Return the predictions for a body of JSON, or of bytes."""
         answer = self.ask(model, body, way, **headers)
         assert answer.status == 200, answer.body
         return answer.json["predictions"]
@@ -126,7 +126,7 @@ def test_a_model_of_one_wide_input_takes_columns_in_order(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_table_that_is_read_elsewhere_is_read_as_here(
+def test_large_tables_in_the_codec_process_give_the_same_values(
     tables: Tables, form: str, way: Callable[..., bytes]
 ) -> None:
     values = np.random.default_rng(3).standard_normal((8, 2000)).astype(np.float32)
@@ -145,9 +145,7 @@ def test_a_table_that_is_read_elsewhere_is_read_as_here(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_what_is_wrong_is_told_with_its_row_and_column(
-    tables: Tables, way: Callable[..., bytes]
-) -> None:
+def test_errors_name_the_row_and_column(tables: Tables, way: Callable[..., bytes]) -> None:
     table = rows(3)
     table[2][1] = 1.5
     for body, headers in forms(NAMES, table).values():
@@ -163,7 +161,7 @@ def test_what_is_wrong_is_told_with_its_row_and_column(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_sentences_of_different_lengths_are_filled_up(
+def test_sentences_of_different_lengths_are_padded(
     tables: Tables, way: Callable[..., bytes]
 ) -> None:
     sentences = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
@@ -185,7 +183,9 @@ def test_sentences_of_different_lengths_are_filled_up(
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("count", [2, 4000], ids=["here", "elsewhere"])
-def test_numbers_are_numbers_in_json(tables: Tables, count: int, way: Callable[..., bytes]) -> None:
+def test_json_numbers_of_another_datatype_are_converted(
+    tables: Tables, count: int, way: Callable[..., bytes]
+) -> None:
     values = np.random.default_rng(4).standard_normal((2, count))
     for datatype, given in (("FP64", values), ("INT64", (values * 1000).round())):
         data = given.tolist() if datatype == "FP64" else given.astype(int).tolist()
@@ -207,7 +207,7 @@ def test_numbers_are_numbers_in_json(tables: Tables, count: int, way: Callable[.
         assert (what if len(shape) == 2 else "takes FP32 [-1, -1], got FP64") in answer.error
 
 
-def test_models_are_listed(tables: Tables) -> None:
+def test_v1_models_are_listed(tables: Tables) -> None:
     for path in ("/v2/models", "/v2/models/"):
         found = tables.server.ask(get(path)).json["models"]
         assert [each["name"] for each in found] == ["attention", "houses", "linear", "same_fp32"]

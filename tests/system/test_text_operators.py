@@ -1,4 +1,4 @@
-"""Models with text operators on a machine without their locale, and on one with it."""
+"""Models with text operators on a machine without their locale, and on a machine with it."""
 
 import shutil
 from pathlib import Path
@@ -16,14 +16,14 @@ WORDS = '{"instances": ["HELLO", "\u00c4RGER"]}'.encode()
 
 @pytest.fixture
 def locales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the C library of a server looks for locales; empty at first."""
+    """The folder where the C library of a server looks for locales; empty at first."""
     folder = tmp_path / "locales"
     folder.mkdir()
     monkeypatch.setenv("LOCPATH", str(folder))
     return folder
 
 
-def test_a_locale_that_is_missing_is_named_with_what_to_install(
+def test_a_missing_locale_is_named_with_the_package_to_install(
     tmp_path: Path, locales: Path
 ) -> None:
     tiny_models.normalizer(tmp_path / "models/words")
@@ -38,7 +38,7 @@ def test_a_locale_that_is_missing_is_named_with_what_to_install(
 
 
 @LOCALE.unless(PRESENT.is_dir())
-def test_where_it_is_installed_the_model_answers(tmp_path: Path, locales: Path) -> None:
+def test_with_the_locale_installed_the_model_answers(tmp_path: Path, locales: Path) -> None:
     shutil.copytree(PRESENT, locales / "en_US.UTF-8")
     tiny_models.normalizer(tmp_path / "models/words")
     with running(tmp_path / "models") as served:

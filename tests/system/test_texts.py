@@ -1,5 +1,5 @@
-"""Real servers that take texts, asked by OpenAI's own client and by tritonclient: a real sentence
-encoder with the tokenizer of its package, and tiny models; by one worker and by two."""
+"""Real servers of text models, with OpenAI's own client and tritonclient: a real sentence encoder
+with the tokenizer of its package, and tiny models; with one worker and with two."""
 
 import base64
 import os
@@ -128,7 +128,7 @@ def test_a_string_tokens_and_dimensions(client: openai.OpenAI) -> None:
     np.testing.assert_allclose(cut.data[0].embedding, vector / np.linalg.norm(vector), atol=1e-6)
 
 
-def test_errors_are_those_of_openais_client(client: openai.OpenAI) -> None:
+def test_openais_client_raises_its_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         client.embeddings.create(model="nobody", input="a")
     with pytest.raises(openai.BadRequestError, match="the embedding has 384"):
@@ -195,7 +195,7 @@ def embedded(address: str, texts: list[str]) -> list[list[float]]:
     return found
 
 
-def test_an_upload_brings_its_tokenizer(tmp_path: Path) -> None:
+def test_an_upload_includes_its_tokenizer(tmp_path: Path) -> None:
     home = tiny_texts.embedder(tmp_path / "made")
     (tmp_path / "models").mkdir()
     with running(tmp_path / "models", "--allow-empty") as server:
@@ -211,7 +211,7 @@ def test_an_upload_brings_its_tokenizer(tmp_path: Path) -> None:
         assert len(embedded(server.address, ["dog"])[0]) == tiny_texts.WIDTH
 
 
-def test_a_server_without_texts_does_not_import_what_they_take(tmp_path: Path) -> None:
+def test_a_server_without_text_models_does_not_import_tokenizers(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
     with running(tmp_path) as server:
         maps = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")

@@ -1,4 +1,4 @@
-"""A repository that was laid out for Triton is served as it is."""
+"""A repository that was laid out for Triton is served unchanged."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def infer(model: str, rows: int = 1, **more: object) -> bytes:
     return post(f"/v2/models/{model}/infer", json.dumps({"inputs": [x], **more}).encode())
 
 
-def test_settings_labels_and_limits_hold_and_the_rest_is_told(models: Path) -> None:
+def test_settings_labels_and_limits_apply_and_the_rest_is_reported(models: Path) -> None:
     with running(models) as served:
         config = served.ask(get("/v2/models/m/config")).json
         assert config["max_batch_size"] == 4
@@ -51,7 +51,7 @@ def test_settings_labels_and_limits_hold_and_the_rest_is_told(models: Path) -> N
         assert "optimization" in line["reason"] and "KIND_GPU" in line["reason"]
 
 
-def test_model_toml_comes_before_it(models: Path) -> None:
+def test_model_toml_takes_precedence_over_config_pbtxt(models: Path) -> None:
     (models / "m/model.toml").write_text("[batching]\nmax_batch_size = 8\n")
     with running(models) as served:
         config = served.ask(get("/v2/models/m/config")).json
@@ -59,7 +59,7 @@ def test_model_toml_comes_before_it(models: Path) -> None:
         assert config["dynamic_batching"]["max_queue_delay_microseconds"] == 100
 
 
-def test_a_broken_one_costs_its_model_alone_and_is_told_with_its_place(models: Path) -> None:
+def test_a_broken_config_pbtxt_fails_only_its_model(models: Path) -> None:
     (models / "m/config.pbtxt").write_text('name: "m"\nmax_batch_size {')
     with running(models, code=0) as served:
         assert served.ask(infer("plain")).status == 200

@@ -1,4 +1,4 @@
-"""A models folder that the server may not write or read: what it says, and what goes on."""
+"""A models folder that the server may not write or read: its messages, and what still works."""
 
 import os
 import subprocess
@@ -31,8 +31,8 @@ def models(tmp_path: Path) -> Path:
 
 @contextmanager
 def denied(path: Path, mode: int) -> Iterator[str]:
-    """By its mode, also to its owner, and to another one where the test may choose; gives the
-    remedy that the server should name."""
+    """Deny access by the mode, and as root also by another owner; yield the remedy that the server
+    should name."""
     path.chmod(mode)
     if UID == 0:
         os.chown(path, OTHER, OTHER)
@@ -52,7 +52,7 @@ def swap(served: Running, verb: str = "swap", **body: Any) -> tuple[int, Any]:
 
 
 def command(served: Running, *arguments: str) -> tuple[int, str]:
-    """Exit code and words of a command."""
+    """Return the exit code and the output of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "service", *arguments, "--url", f"http://{served.address}"],
         cwd=ROOT,
@@ -86,7 +86,9 @@ def test_a_swap_on_a_read_only_mount_is_refused_and_audited(models: Path) -> Non
         assert all("EROFS" in line["error"] for line in audited(served))
 
 
-def test_with_no_pin_it_happens_and_says_so(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_no_pin_a_swap_succeeds_with_a_note(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QUANTSERVE_NO_PIN", "true")
     with read_only(models), running(models, "--poll", "0.1") as served:
         code, words = command(served, "swap", "m", "1")
@@ -99,7 +101,7 @@ def test_with_no_pin_it_happens_and_says_so(models: Path, monkeypatch: pytest.Mo
         assert all("--no-pin" in line["note"] for line in audited(served))
 
 
-def test_a_folder_of_another_owner_is_named_with_both_and_what_to_do(models: Path) -> None:
+def test_a_folder_of_another_owner_is_reported_with_the_remedy(models: Path) -> None:
     with denied(models / "m", 0o555) as remedy, running(models, before=obey_permissions) as served:
         status, answer = swap(served, version=1)
         assert status == 409 and answers(served, "m") == 2
@@ -117,7 +119,7 @@ def test_a_folder_of_another_owner_is_named_with_both_and_what_to_do(models: Pat
             assert part in told
 
 
-def test_what_may_not_be_read_is_told_at_the_start(models: Path) -> None:
+def test_unreadable_files_are_reported_at_the_start(models: Path) -> None:
     file = models / "m/2/model.onnx"
     with denied(file, 0o200) as remedy, running(models, before=obey_permissions) as served:
         (told,) = warned(served, "cannot be read")
@@ -126,13 +128,13 @@ def test_what_may_not_be_read_is_told_at_the_start(models: Path) -> None:
         assert answers(served, "m") == 1
 
 
-def test_a_read_only_mount_is_told_at_the_start(models: Path) -> None:
+def test_a_read_only_mount_is_reported_at_the_start(models: Path) -> None:
     with read_only(models), running(models) as served:
         (told,) = warned(served, "cannot be written")
         assert "Read-only file system (EROFS)" in told and str(models) in told
 
 
-def test_nothing_is_told_of_a_folder_that_is_as_it_should_be(models: Path) -> None:
+def test_a_normal_folder_causes_no_warning(models: Path) -> None:
     (models / "lost+found").mkdir(mode=0)
     with running(models, before=obey_permissions) as served:
         assert warned(served, "cannot be") == []

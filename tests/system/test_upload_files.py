@@ -1,5 +1,5 @@
-"""A model and its external data, sent to a real server by its command, by curl's ways, and by
-senders that leave, lie or do not fit."""
+"""A model and its external data, sent to a real server: with the upload command, with curl, and
+by clients that disconnect, send false data or send too much."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ FLAGS = ("--log-level", "error", "--body-timeout", "2", "--max-upload-bytes", st
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model that multiplies by 2, and the file that its weights are in."""
+    """A folder with a model that multiplies by 2, and the file of its weights."""
     weights = numpy_helper.from_array(2 * np.eye(64, dtype=np.float32), "w")
     sides = [helper.make_tensor_value_info(name, 1, ["n", 64]) for name in "xy"]
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_command_sends_what_the_model_names_and_it_serves(
+def test_the_command_uploads_external_data_and_the_model_serves(
     open_: Running, repository: Path, source: Path
 ) -> None:
     for verb in (["upload", "sent", str(source / "model.onnx")], ["swap", "sent", "1"]):
@@ -103,9 +103,7 @@ def test_the_command_sends_what_the_model_names_and_it_serves(
     assert answer.json()["outputs"][0]["data"] == [2 * n for n in range(64)]
 
 
-def test_the_lines_of_the_documentation_work_as_printed(
-    open_: Running, repository: Path, source: Path
-) -> None:
+def test_the_documented_commands_work(open_: Running, repository: Path, source: Path) -> None:
     text = (ROOT / "docs/versions.md").read_text()
     lines = re.findall(r"^(?:curl .*-F|tar -c)(?:.*\\\n)*.*$", text, re.M)
     assert len(lines) == 2
@@ -115,9 +113,7 @@ def test_the_lines_of_the_documentation_work_as_printed(
         assert contents(repository / f"readme/{number}") == contents(source)
 
 
-def test_the_command_in_the_refusal_works_as_printed(
-    open_: Running, repository: Path, source: Path
-) -> None:
+def test_the_command_in_the_refusal_works(open_: Running, repository: Path, source: Path) -> None:
     model = (source / "model.onnx").read_bytes()
     refused = CLIENT.put(place(open_, "told", "?version=7"), content=model)
     assert refused.status_code == 400
@@ -126,14 +122,16 @@ def test_the_command_in_the_refusal_works_as_printed(
     assert contents(repository / "told/7") == contents(source)
 
 
-def test_a_folder_is_sent_as_tar_makes_it(open_: Running, repository: Path, source: Path) -> None:
+def test_a_folder_is_uploaded_as_a_tar_archive(
+    open_: Running, repository: Path, source: Path
+) -> None:
     where = place(open_, "folder")
     send = f"curl -sS -T - -H 'Content-Type: application/x-tar' -H \"$KEY\" {where}"
     assert json.loads(shell(f"tar -C . -cf - . | {send}", source))["version"] == 1
     assert contents(repository / "folder/1") == contents(source)
 
 
-def test_two_at_once_for_one_number_store_one(
+def test_concurrent_uploads_of_one_version_store_one(
     open_: Running, repository: Path, source: Path
 ) -> None:
     statuses: list[int] = []
@@ -195,7 +193,7 @@ def peak_bytes(server: Running) -> int:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_arrives_is_not_held_in_memory(open_: Running, repository: Path, packed: bool) -> None:
+def test_an_upload_is_not_held_in_memory(open_: Running, repository: Path, packed: bool) -> None:
     body, kind = tar({"w": bytes(LIMIT - 2**20)}), "application/x-tar"
     if packed:
         body, kind = gzip.compress(body, 1), "application/gzip"
@@ -209,7 +207,7 @@ def test_what_arrives_is_not_held_in_memory(open_: Running, repository: Path, pa
 
 
 def half_sent(port: int, source: Path) -> socket.socket:
-    """A form of which the server has the model and half of the weights."""
+    """An unfinished form upload: the server has the model and half of the weights."""
     line = socket.create_connection(("127.0.0.1", port), 20)
     head = ("POST /admin/models/half/versions HTTP/1.1\nHost: 127.0.0.1\nContent-Length: 99999999\n"
             f"X-API-Key: {KEY}\n"
@@ -223,7 +221,7 @@ def half_sent(port: int, source: Path) -> socket.socket:
     return line
 
 
-def test_a_sender_that_leaves_in_the_second_file_leaves_nothing(
+def test_a_disconnect_during_the_second_file_leaves_nothing(
     open_: Running, repository: Path, source: Path
 ) -> None:
     half_sent(open_.port, source).close()
@@ -234,7 +232,7 @@ def test_a_sender_that_leaves_in_the_second_file_leaves_nothing(
     raise AssertionError(contents(repository / "half"))
 
 
-def test_a_sender_that_falls_silent_in_the_second_file_is_told(
+def test_silence_during_the_second_file_times_out(
     open_: Running, repository: Path, source: Path
 ) -> None:
     with half_sent(open_.port, source) as line:
@@ -245,7 +243,7 @@ def test_a_sender_that_falls_silent_in_the_second_file_is_told(
     assert not (repository / "half").exists()
 
 
-def test_a_server_that_is_killed_in_the_second_file_cleans_up_at_its_next_start(
+def test_a_killed_server_removes_the_unfinished_upload_at_its_next_start(
     tmp_path: Path, source: Path
 ) -> None:
     with running(tmp_path, code=-signal.SIGKILL) as server, half_sent(server.port, source):
@@ -257,9 +255,7 @@ def test_a_server_that_is_killed_in_the_second_file_cleans_up_at_its_next_start(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_in_the_second_file_is_left_as_it_was(
-    tmp_path: Path, source: Path
-) -> None:
+def test_a_full_disk_during_the_second_file_leaves_nothing(tmp_path: Path, source: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
     may = not os.geteuid() and not subprocess.run(mount, capture_output=True).returncode
     SMALL_DISK.need(may)

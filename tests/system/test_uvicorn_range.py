@@ -1,6 +1,6 @@
 """Connections work with the oldest and the newest uvicorn that the project admits.
 
-Each is installed beside the environment, so pip needs a package index.
+Each release is installed beside the environment, so pip needs a package index.
 """
 
 import json
@@ -25,14 +25,14 @@ GOOD = json.dumps(
 
 
 def admitted() -> Requirement:
-    """The range of the project file."""
+    """Return the version range of the project file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found = [Requirement(each) for each in project["dependencies"]]
     return next(each for each in found if each.name == "uvicorn")
 
 
 def oldest() -> str:
-    """The lower end of the range."""
+    """Return the lower end of the range."""
     lower = [each.version for each in admitted().specifier if each.operator == ">="]
     return f"uvicorn=={lower[0]}"
 

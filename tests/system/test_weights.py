@@ -1,4 +1,5 @@
-"""A real server whose files change while it serves, and uploads that ask for much in few bytes."""
+"""A real server whose files change while it serves, and small uploads that require much memory or
+time."""
 
 import os
 import threading
@@ -26,7 +27,7 @@ INPUT = {"name": "x", "datatype": "INT64", "shape": [len(IDS)], "data": IDS}
 
 
 def apart(models: Path, name: str, seed: int = 0) -> Path:
-    """A table of 8 MB in a file of its own, which ONNX Runtime reads in place; gives that file."""
+    """Save a table of 8 MB as external data, which ONNX Runtime reads in place; return its file."""
     return save_apart(table(ROWS, seed), models / name).parent / "weights.bin"
 
 
@@ -38,7 +39,7 @@ def ask(server: Running, client: httpx.Client, name: str) -> list[float]:
 
 
 def answers_while(server: Running, name: str, change: Callable[[], None]) -> list[list[float]]:
-    """What clients get while something happens."""
+    """Return the answers that clients receive while ``change`` runs."""
     over, got = threading.Event(), []
 
     def ask_on() -> None:
@@ -59,9 +60,7 @@ def answers_while(server: Running, name: str, change: Callable[[], None]) -> lis
 
 
 @pytest.mark.parametrize("setting", ["", '[instances]\nkind = "sessions"\ncount = 2\n'])
-def test_files_of_a_serving_model_are_cut_short_and_overwritten(
-    setting: str, tmp_path: Path
-) -> None:
+def test_truncated_or_overwritten_files_do_not_change_answers(setting: str, tmp_path: Path) -> None:
     weights, other = apart(tmp_path, "m"), apart(tmp_path / "other", "m", seed=7).read_bytes()
     (tmp_path / "m/model.toml").write_text(setting)
     whole = weights.read_bytes()
@@ -93,7 +92,7 @@ def test_files_of_a_serving_model_are_cut_short_and_overwritten(
         np.testing.assert_allclose(ask(server, client, "m"), before, atol=1e-5)
 
 
-def test_in_poll_mode_changed_files_come_through_the_gate(tmp_path: Path) -> None:
+def test_in_poll_mode_changed_files_pass_the_gate_first(tmp_path: Path) -> None:
     weights = apart(tmp_path, "m")
     other = apart(tmp_path / "other", "m", seed=7).read_bytes()
     with running(tmp_path, "--poll", "0.1") as server, httpx.Client() as client:
@@ -124,7 +123,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_upload_that_asks_for_much_is_refused_soon(kind: str, target: Running) -> None:
+def test_an_upload_that_expands_too_much_is_refused_quickly(kind: str, target: Running) -> None:
     model, taken = hostile(kind), []
 
     def upload() -> None:
@@ -142,7 +141,7 @@ def test_an_upload_that_asks_for_much_is_refused_soon(kind: str, target: Running
     assert len(got) >= 1
 
 
-def test_a_version_that_fails_or_grows_in_every_run_replaces_nothing(tmp_path: Path) -> None:
+def test_a_version_that_fails_or_grows_in_every_run_does_not_serve(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(1, width=4))
     put(tmp_path, "grows", 1, _loop(1))
     budget = str(600 * 2**20)

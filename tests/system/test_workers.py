@@ -1,4 +1,5 @@
-"""Several workers on one port: one server to its clients and its operators, whatever ends."""
+"""Several workers on one port behave as one server to clients and operators, also when a worker
+ends."""
 
 import json
 import os
@@ -52,7 +53,7 @@ class Workers:
 
     @property
     def workers(self) -> list[int]:
-        """Their processes, by number."""
+        """Their process ids, by worker number."""
         text = self.ask(get("/metrics")).body.decode()
         found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", text, re.M)
         return [int(float(each)) for each in found]
@@ -71,7 +72,7 @@ class Workers:
 
     @property
     def up(self) -> int:
-        """Workers that take connections."""
+        """The workers that accept connections."""
         text = self.ask(get("/metrics")).body.decode()
         return len(re.findall(r"^quantserve_worker_up\{.*\} 1\.0$", text, re.M))
 
@@ -87,13 +88,13 @@ class Workers:
         return self.ask(get("/v2/health/ready")).status == 200
 
     def is_ready(self) -> bool:
-        """The same; a server that does not listen yet is not."""
+        """Like ``ready``, but False if the server does not listen yet."""
         with suppress(OSError, IndexError):
             return self.ready()
         return False
 
     def versions(self, name: str = "m", lines: int = 8) -> Counter[str]:
-        """What answers over so many connections that are open at once."""
+        """Count the versions that answer over several connections, open at the same time."""
         held = [Line(self.port) for _ in range(lines)]
         try:
             answers = [line.ask(post(f"/v2/models/{name}/infer", ONE)) for line in held]
@@ -129,8 +130,8 @@ def models(tmp_path: Path) -> Path:
 
 @contextmanager
 def load(it: Workers, clients: int = 6, *, ends: bool = False) -> Iterator[list[tuple[float, str]]]:
-    """Requests without a pause over connections that stay; gives when each was sent, and the
-    version that answered. A server that ``ends`` may close a connection between two requests."""
+    """Send requests without a pause over persistent connections; yield the time of each request and
+    the version that answered. With ``ends``, the server may close a connection between requests."""
     answers: list[tuple[float, str]] = []
     stop = threading.Event()
 
@@ -160,7 +161,7 @@ def load(it: Workers, clients: int = 6, *, ends: bool = False) -> Iterator[list[
             thread.join(PATIENCE)
 
 
-def test_a_swap_under_load_loses_nothing_and_ends_everywhere(models: Path) -> None:
+def test_a_swap_under_load_loses_no_request_and_reaches_all_workers(models: Path) -> None:
     with serving(models) as it:
         put(models, "m", 2, scale(5))
         with load(it) as answers:
@@ -177,7 +178,7 @@ def test_a_swap_under_load_loses_nothing_and_ends_everywhere(models: Path) -> No
         assert it.versions() == {"1": 8}
 
 
-def test_a_version_that_fails_the_gate_serves_nowhere(models: Path) -> None:
+def test_a_version_that_fails_the_gate_serves_in_no_worker(models: Path) -> None:
     with serving(models) as it:
         put(models, "m", 2, scale(5))
         golden(models / "m", 3)
@@ -188,15 +189,15 @@ def test_a_version_that_fails_the_gate_serves_nowhere(models: Path) -> None:
         assert not (models / "m" / "serving.toml").exists()
 
 
-def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
-    """Killed while it loads, as a native crash would."""
+def test_a_worker_that_dies_while_loading_cancels_the_swap(models: Path) -> None:
+    """The worker is killed while it loads, like by a native crash."""
     with serving(models, workers=3) as it:
         put(models, "m", 2, scale(5))
         held: list[str] = []
         with Line(it.port) as line:
 
             def alone() -> bool:
-                """Whether earlier connections are gone, so that the one left is this line's."""
+                """True if earlier connections are closed, so that only this line's is left."""
                 text = line.ask(get("/metrics")).body.decode()
                 held[:] = re.findall(
                     r'^quantserve_worker_connections\{worker="(\d)"\} [1-9]', text, re.M
@@ -205,7 +206,7 @@ def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
 
             until(alone, "more than one worker has connections")
             victim = it.workers[(int(held[0]) + 1) % 3]
-            # One that is stopped votes neither way: the others wait with the version loaded.
+            # A suspended worker does not vote: the others wait with the version loaded.
             os.kill(victim, signal.SIGSTOP)
             body = json.dumps({"version": 2}).encode()
             line.socket.sendall(post("/admin/models/m/swap", body, X_API_Key=KEY))
@@ -220,7 +221,7 @@ def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
         assert it.versions(lines=12) == {"2": 12}
 
 
-def test_load_and_unload_hold_everywhere(models: Path) -> None:
+def test_load_and_unload_apply_to_all_workers(models: Path) -> None:
     with serving(models) as it:
         put(models, "new", 1, scale(2))
         assert it.change("/v2/repository/models/new/load", {}).status == 200
@@ -230,9 +231,9 @@ def test_load_and_unload_hold_everywhere(models: Path) -> None:
         assert it.versions("new") == {"1": 8}
 
 
-def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_the_same(models: Path) -> None:
+def test_a_killed_worker_is_replaced_with_the_same_versions(models: Path) -> None:
     with serving(models) as it:
-        put(models, "m", 2, scale(5))  # which nobody has asked to serve
+        put(models, "m", 2, scale(5))  # which no client has asked to serve
         name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
         it.versions()
         counted = [it.metric(name)]
@@ -250,7 +251,7 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_the_same(models:
         assert it.metric('quantserve_crashes_total{cause="SIGKILL",model=""}') == 2
 
 
-def test_the_others_answer_while_a_worker_is_replaced(models: Path) -> None:
+def test_other_workers_answer_while_a_worker_is_replaced(models: Path) -> None:
     with serving(models) as it:
         os.kill(it.workers[0], signal.SIGKILL)
         sleep(0.2)  # so that the dying process has closed its port
@@ -258,7 +259,7 @@ def test_the_others_answer_while_a_worker_is_replaced(models: Path) -> None:
         assert it.ready()
 
 
-def test_a_worker_that_stands_still_is_replaced(models: Path) -> None:
+def test_a_worker_that_hangs_is_replaced(models: Path) -> None:
     with serving(models, "--worker-timeout", "1.5") as it:
         still = it.workers[1]
         os.kill(still, signal.SIGSTOP)
@@ -267,7 +268,7 @@ def test_a_worker_that_stands_still_is_replaced(models: Path) -> None:
         assert it.metric('quantserve_crashes_total{cause="hung",model=""}') == 1
 
 
-def test_a_model_that_ends_workers_twice_is_not_served_by_any(models: Path) -> None:
+def test_a_model_that_crashes_workers_twice_is_quarantined_in_all(models: Path) -> None:
     tiny_models.counting(models)
     request = json.dumps(
         {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [2**40]}]}
@@ -293,7 +294,7 @@ def test_a_model_that_ends_workers_twice_is_not_served_by_any(models: Path) -> N
 
 
 def _busiest(processes: list[int]) -> int:
-    """The one that burns a core while the others rest."""
+    """Return the worker that uses a core while the others are idle."""
 
     def ticks(pid: int) -> int:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -304,14 +305,14 @@ def _busiest(processes: list[int]) -> int:
     return max(processes, key=lambda pid: ticks(pid) - before[pid])
 
 
-def test_polling_brings_a_new_version_to_all(models: Path) -> None:
+def test_polling_loads_a_new_version_in_all_workers(models: Path) -> None:
     with serving(models, "--poll", "0.2") as it:
         put(models, "m", 2, scale(5))
         until(lambda: it.versions() == {"2": 8}, "not all follow the folder")
         assert it.metric('quantserve_swaps_total{cause="poll",model="m"}') == 1
 
 
-def test_two_connections_come_to_two_workers(models: Path) -> None:
+def test_two_connections_reach_two_workers(models: Path) -> None:
     with serving(models) as it:
         for _ in range(5):
             sleep(0.3)  # so that the counts have seen earlier ones leave
@@ -323,7 +324,7 @@ def test_two_connections_come_to_two_workers(models: Path) -> None:
                 assert [float(each) for each in found] == [1, 1]
 
 
-def test_requests_add_up_whichever_worker_is_asked(models: Path) -> None:
+def test_any_worker_returns_the_sum_of_all_requests(models: Path) -> None:
     with serving(models) as it:
         it.versions(lines=10)
         name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
@@ -335,7 +336,7 @@ def test_requests_add_up_whichever_worker_is_asked(models: Path) -> None:
         assert {each["model_stats"][0]["inference_count"] for each in found} == {10}
 
 
-def test_a_server_that_is_ready_before_all_workers_answers_on_every_connection(
+def test_every_connection_is_answered_before_all_workers_are_ready(
     models: Path,
 ) -> None:
     it = Workers(models, models.parent / "log", "--ready-workers", "1", workers=3)
@@ -349,7 +350,7 @@ def test_a_server_that_is_ready_before_all_workers_answers_on_every_connection(
         it.process.wait(PATIENCE)
 
 
-def test_sigterm_ends_all_in_order(models: Path) -> None:
+def test_sigterm_stops_all_workers_cleanly(models: Path) -> None:
     with serving(models, "--drain-delay", "1") as it:
         children = it.children
         with load(it, ends=True) as answers, suppress(AssertionError):
@@ -370,13 +371,13 @@ def test_the_workers_end_with_their_supervisor(models: Path) -> None:
         )
 
 
-def test_the_supervisor_loads_no_library_of_models(models: Path) -> None:
+def test_the_supervisor_imports_no_model_libraries(models: Path) -> None:
     with serving(models) as it:
         maps = Path(f"/proc/{it.process.pid}/maps").read_text()
         assert "onnxruntime" not in maps and "numpy" not in maps
 
 
-def test_a_port_that_is_taken_is_told(models: Path) -> None:
+def test_a_port_in_use_is_reported(models: Path) -> None:
     with serving(models) as it:
         command = [sys.executable, "-m", "service", "serve", "--models", str(models)]
         command += ["--workers", "2", "--port", str(it.port)]
@@ -384,7 +385,7 @@ def test_a_port_that_is_taken_is_told(models: Path) -> None:
         assert found.returncode == 2 and "cannot listen" in found.stderr
 
 
-def test_settings_that_are_wrong_are_told_once(tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service", "serve", "--models", str(tmp_path / "none")]
     command += ["--workers", "3", "--port", "0"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)

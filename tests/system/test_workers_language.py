@@ -1,4 +1,4 @@
-"""A language model in two workers: one model to its clients and its operators."""
+"""A language model in two workers behaves as one model to clients and operators."""
 
 import json
 import re
@@ -16,7 +16,7 @@ LABELS = '{model="tiny",version="1"}'
 
 
 def ask(it: Workers) -> list[str]:
-    """Requests over a connection, which one worker has."""
+    """Send requests over one connection, which belongs to one worker."""
     with Line(it.port) as line:
         found = [
             line.ask(post("/v1/completions", json.dumps(ASKED).encode())) for _ in range(TIMES)
@@ -25,7 +25,7 @@ def ask(it: Workers) -> list[str]:
     return [each.json["choices"][0]["text"] for each in found]
 
 
-def test_what_language_models_did_adds_up_over_workers(tmp_path: Path) -> None:
+def test_metrics_of_language_models_are_summed_over_workers(tmp_path: Path) -> None:
     models = tmp_path / "models"
     tiny_llama.write(models / "tiny/1")
     with serving(models) as it:
@@ -51,7 +51,7 @@ def test_what_language_models_did_adds_up_over_workers(tmp_path: Path) -> None:
         assert counted["inference_stats"]["queue"]["count"] == total
 
 
-def test_requests_that_run_are_counted_over_workers(tmp_path: Path) -> None:
+def test_running_requests_are_summed_over_workers(tmp_path: Path) -> None:
     models = tmp_path / "models"
     tiny_llama.write(models / "tiny/1", context=4096)
     (models / "tiny/model.toml").write_text("[generation]\nslots = 1\n")

@@ -19,13 +19,13 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body; its JSON part where raw tensors follow."""
+        """The JSON of the body, without raw tensors that follow."""
         length = self.headers.get("inference-header-content-length")
         return json.loads(self.body[: int(length)] if length else self.body)
 
     @property
     def error(self) -> str:
-        """What an error says."""
+        """The text of an error."""
         assert set(self.json) == {"error"}, self.body
         text: str = self.json["error"]
         return text
@@ -45,7 +45,7 @@ class Line:
         self.close()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._file.close()
         self.socket.close()
 
@@ -55,7 +55,7 @@ class Line:
         return self.read(bodiless=request.startswith(b"HEAD"))
 
     def read(self, bodiless: bool = False) -> Answer:
-        """The next answer; those that only say to go on are passed over."""
+        """Read the next answer. Interim answers (100 Continue) are skipped."""
         status = int(self._file.readline().split()[1])
         headers = {}
         while line := self._file.readline().strip():
@@ -67,7 +67,7 @@ class Line:
         return Answer(status, headers, self._file.read(size))
 
     def at_end(self) -> bool:
-        """Whether the server has nothing more to say and closed."""
+        """True if the server closed the connection without further data."""
         try:
             return self._file.read(1) == b""
         except ConnectionError:
@@ -75,7 +75,7 @@ class Line:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 def await_listener(port: int) -> None:
-    """Wait until somebody listens."""
+    """Wait until a process listens on the port."""
 
     def listening() -> bool:
         try:
@@ -96,12 +96,12 @@ def await_listener(port: int) -> None:
 
 
 def post(path: str, body: bytes, method: str = "POST", **headers: str) -> bytes:
-    """A request with its length; ``_`` in the name of a header stands for ``-``."""
+    """Return a request with Content-Length. ``_`` in the name of a header means ``-``."""
     return _head(method, path, {"Content-Length": str(len(body)), **_named(headers)}) + body
 
 
 def chunked(path: str, body: bytes, size: int = 1000, **headers: str) -> bytes:
-    """The same in chunks."""
+    """Return a request with a chunked body."""
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     coded = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
     return _head("POST", path, {"Transfer-Encoding": "chunked", **_named(headers)}) + (
@@ -110,7 +110,7 @@ def chunked(path: str, body: bytes, size: int = 1000, **headers: str) -> bytes:
 
 
 def get(path: str, method: str = "GET") -> bytes:
-    """A request without a body."""
+    """Return a request without a body."""
     return _head(method, path, {})
 
 

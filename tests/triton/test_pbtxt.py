@@ -1,4 +1,4 @@
-"""A config.pbtxt becomes settings; what has no counterpart is named."""
+"""A config.pbtxt becomes settings; fields without an equivalent setting are named."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def read(tmp_path: Path, text: str) -> TritonSettings:
     return read_pbtxt(folder, "m")
 
 
-def test_all_that_has_a_counterpart_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
+def test_known_fields_become_settings_and_others_are_named(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m/labels.txt").write_text("cat\ndog\n")
     found = read(tmp_path, WHOLE)
@@ -67,12 +67,12 @@ def test_all_that_has_a_counterpart_is_taken_and_the_rest_is_named(tmp_path: Pat
         assert name in found.note, name
 
 
-def test_no_file_is_no_settings(tmp_path: Path) -> None:
+def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
     assert read_pbtxt(tmp_path, "m") == TritonSettings()
 
 
 @pytest.mark.parametrize("text", ["", "# Triton completes it", 'name: "m"'])
-def test_a_file_that_says_nothing_changes_nothing(tmp_path: Path, text: str) -> None:
+def test_an_empty_file_changes_nothing(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == TritonSettings()
 
 
@@ -93,12 +93,12 @@ def test_a_file_that_says_nothing_changes_nothing(tmp_path: Path, text: str) -> 
         ("instance_group: 3", "instance_group"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_errors_are_explained(tmp_path: Path, text: str, told: str) -> None:
     found = read(tmp_path, text)
     assert told in found.problem and found.sections == {}
 
 
-def test_a_file_that_is_none_or_huge_is_a_problem(tmp_path: Path) -> None:
+def test_unreadable_or_huge_files_are_problems(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     (folder / "config.pbtxt").mkdir(parents=True)
     assert "cannot be read" in read_pbtxt(folder, "m").problem

@@ -34,7 +34,7 @@ REPEATED = frozenset({"dims", "input"})
         ("a: 1 a: 2", {"a": 2}),
     ],
 )  # fmt: skip
-def test_documents(text: str, document: dict[str, Any]) -> None:
+def test_documents_are_parsed(text: str, document: dict[str, Any]) -> None:
     assert parse(text, REPEATED) == document
 
 
@@ -51,14 +51,14 @@ def test_documents(text: str, document: dict[str, Any]) -> None:
         ("x {" * 1000, "messages are nested more than 32 deep"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
+def test_errors_name_the_position(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(text, REPEATED)
     assert told in str(error.value) and len(str(error.value)) < 250
 
 
 @given(st.text(st.sampled_from("ab{}<>[]:;,\"'\\#\n 0x-1.e"), max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         assert isinstance(parse(text, REPEATED), dict)
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.peers`: requests/s beside other servers; medians of rounds.
+"""`python -m tests.benchmarks.peers`: requests/s compared to other servers; medians of rounds.
 
-Each peer is installed into a virtual environment of its own the first time (about two minutes and
-1.5 GB in all). A server that cannot be installed or started is reported, and the rest goes on.
+Each peer is installed into its own virtual environment the first time (about two minutes and 1.5 GB
+in all). A server that cannot be installed or started is reported; the others are measured.
 
 Exit code 0: measured. 1: something failed. 2: cannot start.
 """

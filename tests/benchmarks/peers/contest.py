@@ -1,5 +1,5 @@
-"""Servers taking turns: each is started, its answers are verified, then it is timed; then the next
-one. Every other round goes backwards, so that a machine that slows down favours nobody."""
+"""Runs the servers alternately: each is started, its answers are verified, and it is timed. Every
+other round is in reverse order, so that a machine that slows down favours no server."""
 
 import http.client
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ further away, which is verified as well."""
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of wrk. ``exact`` says whether all answers were those of the rows alone."""
+    """One run of wrk. ``exact`` is True if all answers equal those of single rows."""
 
     peer: str
     subject: str
@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What to measure. ``failed`` takes what went wrong, in words."""
+    """What to measure. ``failed`` collects descriptions of failures."""
 
     peers: tuple[Peer, ...]
     subjects: tuple[Subject, ...]
@@ -112,7 +112,7 @@ class Contest:
 
 
 def prepare(subject: Subject, folder: Path) -> None:
-    """The model as a file, and as a folder that quantserve serves."""
+    """Write the model as a file, and as a folder that quantserve serves."""
     file = build(subject, folder)
     version = folder / f"models-{subject.name}" / "m" / "1"
     if not version.exists():
@@ -122,8 +122,8 @@ def prepare(subject: Subject, folder: Path) -> None:
 
 
 def verified(name: str, port: int, form: Form, subject: Subject, models: Path) -> bool:
-    """Compare the answers to rows that are asked for at once with those of the model itself; gives
-    whether all were equal.
+    """Compare the answers to concurrent rows with those of the model itself; return whether all
+    were equal.
 
     Raises:
         ServerError: an answer is not that of its row.

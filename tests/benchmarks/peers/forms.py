@@ -11,18 +11,18 @@ from tests.benchmarks.protocol import Message, Protocol, Tensors
 
 
 class Form(ABC):
-    """An API. ``wire`` says whether numbers are text or raw bytes."""
+    """An API. ``wire`` states whether numbers are text or raw bytes."""
 
     wire: Protocol
     path: str
 
     @abstractmethod
     def request(self, subject: Subject, row: Tensors) -> Message:
-        """The request for one row."""
+        """Return the request for one row."""
 
     @abstractmethod
     def answer(self, subject: Subject, message: Message) -> np.ndarray:
-        """The values of the answer, flat."""
+        """Return the values of the answer, flat."""
 
 
 class Inference(Form):
@@ -41,7 +41,7 @@ class Inference(Form):
 
 
 class Lists(Form):
-    """A JSON object with a list of numbers for each input, as hand-written endpoints take it."""
+    """A JSON object with a list of numbers for each input, as hand-written endpoints accept it."""
 
     wire = Protocol.JSON
 
@@ -69,7 +69,7 @@ class Batchable(Form):
 
 
 class Raw(Form):
-    """The values of all inputs behind each other, without names or shapes."""
+    """The concatenated values of all inputs, without names or shapes."""
 
     wire = Protocol.BINARY
 

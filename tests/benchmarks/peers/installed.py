@@ -1,5 +1,4 @@
-"""One virtual environment for each peer, made once and used again while its packages are the
-same."""
+"""One virtual environment for each peer, reused while its packages are the same."""
 
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from tests.benchmarks.servers import ServerError
 
 
 def installed(name: str, packages: tuple[str, ...], folder: Path) -> Path:
-    """The environment's ``bin`` folder.
+    """Return the environment's ``bin`` folder; create the environment if necessary.
 
     Raises:
         ServerError: the packages cannot be installed.

@@ -20,8 +20,8 @@ KINDS = {"f4": TensorProto.FLOAT, "i8": TensorProto.INT64}
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model that is served. ``inputs`` gives dtype and width of each, ``width`` that of the
-    output; ``batch`` and ``threads`` are what batching servers are set to."""
+    """A model to serve. ``inputs`` has the dtype and width of each input, ``width`` is that of the
+    output; ``batch`` and ``threads`` are settings for batching servers."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class Subject:
     """Above the largest integer of its inputs."""
 
     def row(self, seed: int) -> Tensors:
-        """One row of input."""
+        """Return one row of input."""
         rng = np.random.default_rng(seed)
         return {
             name: rng.standard_normal((1, width)).astype(np.float32)
@@ -60,36 +60,36 @@ SUBJECTS = {
 
 @dataclass
 class Graph:
-    """A graph that grows by a node at a time; names are given in order."""
+    """A graph that is built node by node; names are assigned in order."""
 
     rng: np.random.Generator
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
     def weight(self, values: object) -> str:
-        """A constant; gives its name."""
+        """Add a constant; return its name."""
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def normal(self, *shape: int, scale: float) -> str:
-        """A constant of random values."""
+        """Add a constant of random values."""
         return self.weight((self.rng.standard_normal(shape) * scale).astype(np.float32))
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: object) -> str:
-        """A node with one output; gives the output's name."""
+        """Add a node with one output; return the output's name."""
         output = output or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], output, **attributes))
         return output
 
     def linear(self, value: str, fan_in: int, fan_out: int, output: str = "") -> str:
-        """A product and a bias."""
+        """Add a product and a bias."""
         product = self.node("MatMul", value, self.normal(fan_in, fan_out, scale=fan_in**-0.5))
         return self.node("Add", product, self.normal(fan_out, scale=0.01), output=output)
 
 
 def build(subject: Subject, folder: Path) -> Path:
-    """Write the model, unless it is there; gives its path."""
+    """Write the model, unless it exists; return its path."""
     path = folder / f"{subject.name}.onnx"
     if path.exists():
         return path

@@ -1,9 +1,9 @@
-"""The servers: the packages of each, its command, and the API it is asked by.
+"""The servers: the packages, command and API of each.
 
 Each batches up to the same number of rows and waits at most 2 ms for them, has one copy of the
-model, and as many threads as were best for it. quantserve decides for itself; ``combine`` lets rows
-of several requests share a run although the answers of a dynamically quantized model then depend on
-them, as it does everywhere else.
+model, and the number of threads that was best for it. quantserve chooses these itself. ``combine``
+lets rows of several requests share a run, although the answers of a dynamically quantized model
+then depend on each other, as on all other servers.
 """
 
 import json
@@ -27,7 +27,7 @@ Command = Callable[[Path, Subject, Path, int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server that is measured."""
+    """A server to measure."""
 
     name: str
     packages: tuple[str, ...]
@@ -38,7 +38,7 @@ class Peer:
     """What answers 200 once the whole server is ready; empty: its first answer tells."""
 
     def environment(self, subject: Subject, folder: Path, port: int) -> dict[str, str]:
-        """What its model code reads; see ``apps/shared.py``."""
+        """Return the environment variables of its model code; see ``apps/shared.py``."""
         settings = {
             "model": str(folder / f"{subject.name}.onnx"), "inputs": subject.inputs,
             "output": subject.output, "width": subject.width, "threads": subject.threads,

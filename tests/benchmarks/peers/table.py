@@ -1,4 +1,4 @@
-"""What was measured, as Markdown: medians over the rounds."""
+"""The results as Markdown: medians over the rounds."""
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
@@ -11,8 +11,8 @@ Figure = Callable[[Measured], float]
 
 
 def markdown(measured: Sequence[Measured], machine: Iterable[str]) -> str:
-    """A table for each model and wire: requests/s of each server by clients, and with the most and
-    the fewest clients what a request costs."""
+    """Return a table for each model and wire format: requests/s of each server by clients, and the
+    cost of a request with the most and the fewest clients."""
     parts = ["\n".join(f"- {line}" for line in machine)]
     for subject, wire in dict.fromkeys((each.subject, each.wire) for each in measured):
         rows = [each for each in measured if each.subject == subject and each.wire is wire]

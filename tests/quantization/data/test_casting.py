@@ -1,4 +1,4 @@
-"""Dtypes: what is cast without loss of meaning, and what is refused."""
+"""Dtypes: those that are cast without loss, and those that are refused."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,7 @@ def spec(datatype: str) -> TensorSpec:
         ("UINT8", np.array([[0, 255]])),
     ],
 )
-def test_a_neighbouring_dtype_is_cast_and_keeps_its_values(
-    datatype: str, given: np.ndarray
-) -> None:
+def test_a_similar_dtype_is_cast_and_keeps_its_values(datatype: str, given: np.ndarray) -> None:
     found = cast(given, spec(datatype))
     assert found.dtype == DATATYPES[datatype].dtype
     np.testing.assert_allclose(found, given, rtol=1e-6)
@@ -44,19 +42,17 @@ def test_a_neighbouring_dtype_is_cast_and_keeps_its_values(
         ("BYTES", np.array([["a", 1]], object), "got object that are not all strings"),
     ],
 )
-def test_what_may_mean_something_else_is_refused(
-    datatype: str, given: np.ndarray, message: str
-) -> None:
+def test_ambiguous_dtypes_are_refused(datatype: str, given: np.ndarray, message: str) -> None:
     with pytest.raises(ConfigError, match=f'data "x": the model takes {datatype}.*{message}'):
         cast(given, spec(datatype))
 
 
-def test_text_is_taken_as_str_or_utf8() -> None:
+def test_text_is_accepted_as_str_or_utf8() -> None:
     assert cast(np.array([["ä", "b"]]), spec("BYTES")).tolist() == [["ä", "b"]]
     assert cast(np.array([["ä".encode(), b"b"]]), spec("BYTES")).tolist() == [["ä", "b"]]
 
 
-def test_each_cast_is_told_once_and_other_arrays_are_left_alone() -> None:
+def test_each_cast_is_reported_once_and_other_arrays_are_unchanged() -> None:
     feeds = [{"x": np.zeros((1, 2)), "labels": np.zeros(1)} for _ in range(3)]
     found, notes = cast_feeds(feeds, Signature((spec("FP32"),), ()))
     assert notes == ('"x" came as float64 and was cast to FP32.',)

@@ -1,4 +1,4 @@
-"""Answers of runs of several lengths, lined up with labels."""
+"""Answers of runs of several lengths, aligned with labels."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def accuracy(answers: list[np.ndarray], labels: np.ndarray) -> float:
     return accuracies(outputs, outputs, known)[0]
 
 
-def test_scalars_and_answers_without_a_first_axis_of_one_get_one() -> None:
+def test_stacking_adds_a_missing_row_axis() -> None:
     assert stack([np.float32(1) * np.ones(()), np.ones(())]).shape == (2,)
     assert stack([np.ones((2, 3)), np.ones((2, 3))]).shape == (2, 2, 3)
     assert stack([np.ones((1, 3)), np.ones((1, 3))]).shape == (2, 3)
@@ -33,17 +33,17 @@ def test_a_label_for_each_token_with_places_that_have_none() -> None:
     assert accuracy(answers, apart([np.array([0, -100]), np.array([1, 0, -100])])) == 2 / 3
 
 
-def test_classes_before_the_positions() -> None:
+def test_the_class_axis_may_precede_the_positions() -> None:
     answers = [one_hot([0, 3], 4).T[None], one_hot([1, 1, 2], 4).T[None]]
     assert accuracy(answers, apart([np.array([0, 3]), np.array([1, 1, 0])])) == 4 / 5
 
 
-def test_a_choice_among_several_numbers_of_items() -> None:
+def test_a_choice_among_varying_numbers_of_items() -> None:
     answers = [one_hot([2], 3), one_hot([4], 5), one_hot([0], 2)]
     assert accuracy(answers, np.array([2, 4, 1])) == 2 / 3
 
 
-def test_an_output_that_has_no_value_for_each_label_is_left_as_it_is() -> None:
+def test_an_output_without_a_value_for_each_label_is_unchanged() -> None:
     answers = [(one_hot([0, 1], 2), np.zeros((2, 1, 4))), (one_hot([1], 2), np.zeros((2, 1, 4)))]
     outputs, labels = beside(["y", "state"], answers, apart([np.array([0, 1]), np.array([1])]))
     assert outputs["y"].shape == (3, 2)

@@ -1,4 +1,4 @@
-"""Labels find the output that answers them, whatever form they and it have."""
+"""Labels are matched to the output that predicts them, in every form of both."""
 
 import numpy as np
 import pytest
@@ -35,33 +35,33 @@ MASK_SCORES = np.eye(3, dtype=np.float32)[MASKS]
         pytest.param({"m": MASK_SCORES}, np.where(PADDING, -100, MASKS), id="places without"),
     ],
 )
-def test_classes_are_hit(outputs: dict, labels: np.ndarray) -> None:
+def test_predicted_classes_are_compared_with_labels(outputs: dict, labels: np.ndarray) -> None:
     assert fitting_metric(outputs, labels) == "accuracy"
     assert accuracies(outputs, outputs, labels) == (1.0, 1.0)
 
 
-def test_a_candidate_is_read_as_fp32_is() -> None:
+def test_a_candidate_is_interpreted_like_fp32() -> None:
     labels = CLASSES % 2
     want = {"logit": labels * 2.0 - 1}
     got = {"logit": np.full(30, 0.3)}  # seen alone, it could be a probability
     assert accuracies(got, want, labels) == (1 / 3, 1.0)
 
 
-def test_whole_quantities_are_not_classes() -> None:
+def test_integer_quantities_are_not_classes() -> None:
     prices = RNG.integers(80, 120, 30)
     outputs = {"embedding": RNG.random((30, 7)), "price": prices[:, None].astype(np.float32)}
     assert fitting_metric(outputs, prices) == "r2"
     assert r2s(outputs, outputs, prices) == (1.0, 1.0)
 
 
-def test_several_quantities_a_row_are_compared_each() -> None:
+def test_several_quantities_per_row_are_compared_separately() -> None:
     labels = RNG.random((30, 4))
     assert fitting_metric({"y": labels}, labels) == "r2"
     assert r2s({"y": labels + 1}, {"y": labels}, labels)[0] < 0
 
 
 @pytest.mark.parametrize("labels", [CLASSES + 1, NAMES, RNG.random((30, 2))])
-def test_labels_that_no_output_answers_are_refused(labels: np.ndarray) -> None:
+def test_labels_that_match_no_output_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r'fit none of the outputs \("scores" float32 \[30, 3\]'):
         fitting_metric({"scores": ONE_HOT}, labels)
 
@@ -70,14 +70,14 @@ def test_labels_that_no_output_answers_are_refused(labels: np.ndarray) -> None:
     ("metric", "reference", "doubted"),
     [("accuracy", 0.6, False), ("accuracy", 1 / 3, True), ("r2", 0.1, False)],
 )
-def test_an_accuracy_of_one_answer_for_all_is_doubted(
+def test_an_accuracy_no_better_than_a_constant_answer_is_doubted(
     metric: str, reference: float, doubted: bool
 ) -> None:
     assert bool(doubt(metric, reference, CLASSES)) == doubted
     assert not doubt(metric, reference, None)
 
 
-def test_places_without_a_label_are_no_answer_that_is_given_often() -> None:
+def test_positions_without_a_label_do_not_count_as_a_frequent_class() -> None:
     labels = apart([np.array([-100, -100, 0]), np.array([1, -100])])
     assert not doubt("accuracy", 0.6, labels)
     assert doubt("accuracy", 0.5, labels)

@@ -16,7 +16,7 @@ from service.quantization.data.labels import flat, labels_of_runs, varies
         ([np.arange(5)[None], np.arange(5)[None]], (2, 5)),
     ],
 )
-def test_a_run_has_a_label_or_several(labels: list, shape: tuple[int, ...]) -> None:
+def test_a_run_has_one_label_or_several(labels: list, shape: tuple[int, ...]) -> None:
     found = labels_of_runs([{"y": label} for label in labels], "y")
     assert found.shape == shape
     assert not varies(found)
@@ -29,6 +29,6 @@ def test_runs_may_have_different_numbers_of_labels() -> None:
     assert flat(found).tolist() == [0, 1, 2, 0, 0, 1]
 
 
-def test_a_run_without_labels_is_told() -> None:
+def test_a_run_without_labels_is_reported() -> None:
     with pytest.raises(ConfigError, match='1 of 2 parts of the data have no labels "y"'):
         labels_of_runs([{"y": 1}, {}], "y")

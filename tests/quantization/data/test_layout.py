@@ -1,4 +1,4 @@
-"""Which inputs are rows of one batch, and which are a run of their own."""
+"""The layout of inputs: rows of one batch, or whole runs."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,9 @@ def signature(*shapes: tuple[Dim, ...]) -> Signature:
         ([], Layout.RUNS, False),
     ],
 )
-def test_the_first_axes_tell(shapes: list[tuple[Dim, ...]], layout: Layout, joined: bool) -> None:
+def test_the_first_axes_determine_the_layout(
+    shapes: list[tuple[Dim, ...]], layout: Layout, joined: bool
+) -> None:
     found = signature(*shapes)
     assert (layout_of(found), joins(found)) == (layout, joined)
 
@@ -48,7 +50,7 @@ def test_the_first_axes_tell(shapes: list[tuple[Dim, ...]], layout: Layout, join
         ([("n", 2), ("n", 2)], [(4, 3)], False),
     ],
 )
-def test_where_the_file_does_not_say_the_data_do(
+def test_the_data_determine_the_layout_if_the_file_does_not(
     shapes: list[tuple[Dim, ...]], lengths: list[tuple[int, ...]], runs: bool
 ) -> None:
     found = signature(*shapes)

@@ -1,4 +1,4 @@
-"""The forms that data may come in."""
+"""The forms of data."""
 
 import sys
 import types
@@ -32,7 +32,7 @@ def test_a_golden_set_is_data_too(tmp_path: Path) -> None:
     assert len(read(tmp_path / "golden.npz")) == 6
 
 
-def test_a_folder_with_a_file_an_input(tmp_path: Path) -> None:
+def test_a_folder_with_one_file_per_input(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", IMAGES)
     np.save(tmp_path / "labels.npy", np.arange(6))
     rows = read(tmp_path)
@@ -40,7 +40,7 @@ def test_a_folder_with_a_file_an_input(tmp_path: Path) -> None:
     assert rows.labels.tolist() == list(range(6))
 
 
-def test_a_folder_with_a_file_a_row(tmp_path: Path) -> None:
+def test_a_folder_with_one_file_per_row(tmp_path: Path) -> None:
     for number, image in enumerate(IMAGES):
         np.savez(tmp_path / f"{number}.npz", x=image, label=number)
     rows = read(tmp_path)
@@ -73,14 +73,12 @@ def test_random_rows_fit_the_model(model: Path) -> None:
         ("data.npz", "truth", 'data.npz: the data has no labels "truth"; it has "x", "labels"'),
     ],
 )
-def test_what_is_not_data_is_refused(
-    data: Path, spec: str, labels: str | None, message: str
-) -> None:
+def test_invalid_data_is_refused(data: Path, spec: str, labels: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read(data if spec == "data.npz" else spec, labels=labels)
 
 
-def test_a_label_for_each_row_is_asked_for(tmp_path: Path) -> None:
+def test_a_label_for_each_row_is_required(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=IMAGES, labels=np.arange(5))
     with pytest.raises(ConfigError, match='there are 5 labels "labels" for 6 rows'):
         read(tmp_path / "d.npz")
@@ -144,7 +142,7 @@ def test_a_row_that_is_not_finite_is_counted_over_all_parts(tmp_path: Path) -> N
         ("return iter(())", "there are no rows"),
     ],
 )
-def test_a_function_that_does_not_give_rows_is_told_of(
+def test_a_function_that_returns_no_rows_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
 ) -> None:
     (tmp_path / "broken_rows.py").write_text(f"def rows():\n    {body}\n")
@@ -154,7 +152,7 @@ def test_a_function_that_does_not_give_rows_is_told_of(
         read("broken_rows:rows")
 
 
-def test_a_function_that_never_ends_is_not_waited_for(
+def test_a_function_that_never_ends_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "endless_rows.py").write_text(
@@ -200,7 +198,7 @@ def test_the_labels_of_a_single_row_may_lack_its_axis(monkeypatch: pytest.Monkey
         ([{"y": np.zeros(3 + i % 2)} for i in range(6)], r"such as \[3\] and \[4\] for a row"),
     ],
 )
-def test_labels_that_make_no_array_are_refused(
+def test_labels_that_do_not_form_an_array_are_refused(
     monkeypatch: pytest.MonkeyPatch, labels: list[dict], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

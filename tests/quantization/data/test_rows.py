@@ -1,4 +1,4 @@
-"""Rows: what is refused, and that calibration and evaluation never share one."""
+"""Rows: refusals, and the split, in which calibration and evaluation never share a row."""
 
 from pathlib import Path
 
@@ -27,25 +27,25 @@ def rows(count: int, labels: np.ndarray | None = None) -> Rows:
 
 
 @given(st.integers(16, 400), st.integers(0, 5))
-def test_no_row_both_calibrates_and_judges(count: int, seed: int) -> None:
+def test_calibration_and_evaluation_share_no_rows(count: int, seed: int) -> None:
     parts = split(rows(count), seed, most=1000)
     thirds = (parts.calibration, parts.evaluation, parts.confirmation)
     seen = [float(row[0][0, 0]) for part in thirds for row in part.feeds]
     assert len(seen) == len(set(seen)) == count
 
 
-def test_a_seed_always_cuts_alike() -> None:
+def test_a_seed_always_gives_the_same_split() -> None:
     first, again, other = (split(rows(64), seed, 1000).evaluation for seed in (1, 1, 2))
     assert [r[0].tolist() for r in first.feeds] == [r[0].tolist() for r in again.feeds]
     assert [r[0].tolist() for r in first.feeds] != [r[0].tolist() for r in other.feeds]
 
 
-def test_rows_to_calibrate_on_leave_all_others_to_judge() -> None:
+def test_separate_calibration_rows_leave_all_others_for_evaluation() -> None:
     parts = split(rows(64), 0, 1000, calibration=rows(20))
     assert (len(parts.calibration), len(parts.evaluation), len(parts.confirmation)) == (20, 48, 16)
 
 
-def test_few_rows_all_choose_and_of_many_only_as_many_as_asked() -> None:
+def test_few_rows_leave_none_for_the_test_and_many_are_limited() -> None:
     few, many = split(rows(64), 0, 1000), split(rows(400), 0, 100)
     assert (len(few.evaluation), len(few.confirmation)) == (48, 0)
     assert (len(many.evaluation), len(many.confirmation)) == (100, 100)
@@ -75,7 +75,7 @@ def test_rows_that_do_not_fit_are_refused_by_name(feed: dict, message: str) -> N
         check_rows([feed], SIGNATURE)
 
 
-def test_infinity_is_taken_with_a_note() -> None:
+def test_infinity_is_accepted_with_a_note() -> None:
     found = check_rows([{"x": np.array([[1, 2], [-np.inf, 1]], np.float32)}], SIGNATURE)
     (note,) = infinite_rows(found, SIGNATURE)
     assert note == 'data "x" holds infinity in 1 of 2 rows, first in row 1.'
@@ -87,7 +87,7 @@ def test_a_row_may_come_without_its_first_axis() -> None:
     assert [row[0].shape for row in found] == [(1, 2)]
 
 
-def test_rows_of_several_lengths_survive_the_disk(tmp_path: Path) -> None:
+def test_rows_of_several_lengths_can_be_saved_and_loaded(tmp_path: Path) -> None:
     lengths = [3, 5, 3, 1]
     feeds = tuple((np.full((1, n), i, np.int64),) for i, n in enumerate(lengths))
     save_rows(Rows(feeds, np.arange(4)), tmp_path / "rows.npz")

@@ -1,4 +1,4 @@
-"""Runs: taken as they come, and refused by name."""
+"""Runs: read unchanged, or refused by name."""
 
 import sys
 import types
@@ -49,7 +49,7 @@ def given(module: types.ModuleType, runs: object) -> Rows:
     return read("runs_of_mine:f")
 
 
-def test_each_dict_is_a_run_as_it_comes(module: types.ModuleType) -> None:
+def test_each_dict_is_one_run(module: types.ModuleType) -> None:
     rows = given(module, (run(i) for i in range(COUNT)))
     assert rows.by_run
     assert len(rows) == COUNT
@@ -58,7 +58,7 @@ def test_each_dict_is_a_run_as_it_comes(module: types.ModuleType) -> None:
     assert rows.notes == (AS_THEY_COME,)
 
 
-def test_state_that_is_written_over_between_two_yields_was_copied(module: types.ModuleType) -> None:
+def test_arrays_that_are_overwritten_between_yields_are_copied(module: types.ModuleType) -> None:
     def runs() -> Iterator[dict]:
         state = np.zeros((2, 1, 4), np.float32)
         for _ in range(COUNT):
@@ -69,7 +69,7 @@ def test_state_that_is_written_over_between_two_yields_was_copied(module: types.
     assert [float(row[1].max()) for row in rows.feeds] == list(range(COUNT))
 
 
-def test_a_folder_of_archives_holds_a_run_each_with_labels(tmp_path: Path) -> None:
+def test_each_archive_of_a_folder_is_a_run_with_labels(tmp_path: Path) -> None:
     for number in range(COUNT):
         np.savez(tmp_path / f"{number:02}.npz", **run(number), label=np.arange(number % 3))
     rows = read(tmp_path)
@@ -78,7 +78,7 @@ def test_a_folder_of_archives_holds_a_run_each_with_labels(tmp_path: Path) -> No
     assert rows.feeds[5][0][0, 0] == 5
 
 
-def test_an_archive_with_one_more_axis_holds_many(tmp_path: Path) -> None:
+def test_an_archive_with_one_more_axis_contains_many_runs(tmp_path: Path) -> None:
     runs = [run(0) for _ in range(COUNT)]
     stacked = {name: np.stack([each[name] for each in runs]) for name in runs[0]}
     np.savez(tmp_path / "all.npz", **stacked, y=np.arange(COUNT))
@@ -91,13 +91,13 @@ def test_an_archive_with_one_more_axis_holds_many(tmp_path: Path) -> None:
         read(tmp_path / "short.npz")
 
 
-def test_too_few_are_told_with_the_forms_that_data_may_have(tmp_path: Path) -> None:
+def test_too_few_runs_are_refused_with_the_possible_forms(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", **run(0))
     with pytest.raises(ConfigError, match=r"has 1 run \(shapes \[1, 3\].*a dict for each run, a f"):
         split(read(tmp_path / "one.npz"), seed=0, most=100)
 
 
-def test_runs_to_calibrate_on_may_be_few_and_need_no_labels(tmp_path: Path) -> None:
+def test_calibration_runs_may_be_few_and_need_no_labels(tmp_path: Path) -> None:
     for number in range(3):
         np.savez(tmp_path / f"{number}.npz", **run(number), **({"truth": 1} if number < 2 else {}))
     with pytest.raises(ConfigError, match="2.npz: .*truth|1 of 3 parts"):
@@ -132,7 +132,7 @@ def test_a_run_that_does_not_fit_is_named(
         given(module, runs)
 
 
-def test_a_dict_that_is_none_and_a_loop_that_breaks_are_told_with_their_place(
+def test_errors_of_the_function_are_reported_with_their_position(
     module: types.ModuleType,
 ) -> None:
     with pytest.raises(ConfigError, match="dict 2: it must yield dicts .*, not tuple"):
@@ -153,7 +153,7 @@ def test_doubles_are_rounded_with_a_note(module: types.ModuleType) -> None:
     assert rows.notes == ('"x" came as float64 and was cast to FP32.', AS_THEY_COME)
 
 
-def test_runs_and_their_labels_survive_the_split_and_the_disk(
+def test_runs_and_their_labels_can_be_split_saved_and_loaded(
     module: types.ModuleType, tmp_path: Path
 ) -> None:
     runs = [run(i) | {"y": np.arange(i % 3)} for i in range(COUNT)]

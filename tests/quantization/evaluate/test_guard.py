@@ -1,4 +1,4 @@
-"""Graphs whose answers change on the way, and those whose do not."""
+"""Graphs whose answers change when ONNX Runtime loads them, and graphs whose answers do not."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ WIDTH, COLUMNS = 256, 160
 
 
 def product(weight: Array, bias: Array) -> onnx.ModelProto:
-    """x [n, 256] times a weight, and a bias."""
+    """Return a model of x [n, 256] times a weight, plus a bias."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["p"]),
         helper.make_node("Add", ["p", "b"], ["y"]),
@@ -27,8 +27,8 @@ def product(weight: Array, bias: Array) -> onnx.ModelProto:
 
 
 def trap(weight: Array, bias: Array) -> onnx.ModelProto:
-    """The same per row in standard operators, in the order that ONNX Runtime fuses wrongly: it adds
-    the bias before it multiplies by the scales of rows."""
+    """Return the same per row in standard operators, in an order that ONNX Runtime fuses wrongly:
+    it adds the bias before it multiplies by the scales of rows."""
     scale = np.abs(weight).max(axis=0) / 127
     constants = {
         "w8": np.rint(weight / scale).astype(np.int8), "s": scale, "b": bias,
@@ -71,7 +71,7 @@ def values() -> tuple[Array, Array, list[dict[str, Array]]]:
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("asymmetric", [True, False])
-def test_what_is_built_passes(
+def test_a_correct_graph_passes(
     values: tuple[Array, Array, list[dict[str, Array]]], fused: bool, asymmetric: bool,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -84,7 +84,7 @@ def test_what_is_built_passes(
     check_answers(built, source, feeds)
 
 
-def test_a_fusion_that_is_wrong_is_found(
+def test_a_wrong_fusion_is_found(
     values: tuple[Array, Array, list[dict[str, Array]]], tmp_path: Path
 ) -> None:
     weight, bias, feeds = values

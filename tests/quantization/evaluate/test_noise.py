@@ -10,7 +10,7 @@ from service.quantization.evaluate.noise import noise
 
 
 @given(st.floats(0.001, 1.0))
-def test_it_is_the_ratio_of_powers(error: float) -> None:
+def test_noise_is_the_ratio_of_powers(error: float) -> None:
     want = [(np.array([3.0, 4.0]),), (np.array([0.0, 5.0]),)]
     got = [(want[0][0] + [error, 0.0],), want[1]]
     assert np.isclose(noise(want, got), error**2 / 50)
@@ -22,7 +22,7 @@ def test_the_worst_output_counts_and_texts_do_not() -> None:
     assert noise(want, got) == 1.0
 
 
-def test_masks_that_are_the_same_are_no_noise_and_others_are_all_of_it() -> None:
+def test_equal_masks_are_no_noise_and_different_masks_are_full_noise() -> None:
     masked = [(np.array([1.0, -inf]),)]
     assert noise(masked, masked) == 0.0
     assert noise(masked, [(np.array([1.0, 0.0]),)]) == inf

@@ -1,4 +1,4 @@
-"""Scores, and what one mean would hide."""
+"""Scores, and errors that a mean would hide."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_equal_answers_score_full() -> None:
     assert found.outputs[0].cosine == pytest.approx(1)
 
 
-def test_a_dead_slice_fails_though_the_mean_cosine_is_near_one() -> None:
+def test_a_constant_slice_fails_despite_a_high_mean_cosine() -> None:
     boxes = RNG.uniform(0, 640, (40, 4)).astype(np.float32)
     classes = RNG.uniform(0, 1, (40, 2)).astype(np.float32)
     want = np.concatenate([boxes, classes], axis=1)
@@ -36,13 +36,13 @@ def test_a_dead_slice_fails_though_the_mean_cosine_is_near_one() -> None:
     assert "2 slices are constant" in found.failure
 
 
-def test_a_class_that_never_was_likely_may_round_to_nothing() -> None:
+def test_an_unlikely_class_may_become_zero() -> None:
     want = np.array([[0.9, 0.0999, 1e-4], [0.2, 0.7997, 3e-4]] * 8, np.float32)
     got = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]] * 8, np.float32)
     assert compare(["p"], "agreement", answers(want), answers(got), None).failure == ""
 
 
-def test_not_a_number_fails() -> None:
+def test_nan_fails() -> None:
     want = RNG.standard_normal((10, 3)).astype(np.float32)
     got = want.copy()
     got[3, 1] = np.nan
@@ -60,7 +60,7 @@ def masked(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("metric", ["auto", "agreement", "cosine", "r2"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_masked_scores_are_compared_by_the_rest(metric: str, dtype: type) -> None:
+def test_masked_scores_are_left_out_of_the_comparison(metric: str, dtype: type) -> None:
     values = RNG.standard_normal((20, 5)).astype(dtype)
     want = answers(masked(values))
     metric = choose_metric(metric, None, ["y"], want)
@@ -87,7 +87,7 @@ def test_a_lost_mask_fails(value: float, text: str) -> None:
     assert (found.outputs[0].sqnr, found.outputs[0].worst_slice) == (-200, 1)
 
 
-def test_answers_that_are_all_nan_are_no_success() -> None:
+def test_answers_that_are_all_nan_fail() -> None:
     want = RNG.standard_normal((20, 5)).astype(np.float32)
     found = compare(["y"], "cosine", answers(want), answers(np.full_like(want, np.nan)), None)
     assert found.failure and found.outputs[0].cosine == 0 and found.outputs[0].worst_cosine == -1
@@ -111,7 +111,7 @@ def test_figures_are_finite_and_nothing_warns(both: np.ndarray, metric: str) -> 
         assert found.failure or np.isfinite(found.score)
 
 
-def test_labels_are_read_past_nan_and_infinity() -> None:
+def test_labels_are_compared_despite_nan_and_infinity() -> None:
     labels = np.array([0, 2, 4] * 8)
     scores = masked(np.eye(5, dtype=np.float32)[labels])
     scores[4] = np.eye(5)[labels[4]]
@@ -126,7 +126,7 @@ def test_another_shape_fails() -> None:
     assert "has shape [1, 2], FP32 gives [1, 3]" in found.failure
 
 
-def test_accuracy_counts_labels_of_both() -> None:
+def test_accuracy_is_measured_for_both_models() -> None:
     labels = np.arange(10) % 2
     right = np.eye(2, dtype=np.float32)[labels] + RNG.random((10, 1), np.float32)
     wrong = right.copy()
@@ -166,7 +166,7 @@ def test_accuracy_without_labels_is_refused() -> None:
         ("os:sep", "is str, not a function"),
     ],
 )
-def test_a_metric_that_is_none_is_refused_before_any_work(asked: str, message: str) -> None:
+def test_an_invalid_metric_is_refused_before_any_work(asked: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--metric {asked}.*{message}"):
         check_metric(asked, None)
 
@@ -187,7 +187,7 @@ def test_a_metric_that_fails_on_fp32_is_named(
         compare(["y"], "broken_metric:f", scores, scores, None)
 
 
-def test_a_number_of_boxes_that_varies_is_for_the_users_metric_to_judge(
+def test_a_varying_number_of_boxes_requires_a_metric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "box_metric.py").write_text("def f(outputs, labels): return len(outputs['y'])\n")
@@ -236,10 +236,10 @@ def test_labels_of_each_element_count_where_runs_differ_in_length() -> None:
     [("sentence_embedding", 8), ("last_hidden_state", 8), ("pooler_output", 8), ("y", 8),
      ("output", 384)],
 )  # fmt: skip
-def test_an_embedding_has_no_classes_to_agree_on(name: str, width: int) -> None:
-    """Its largest value means nothing: its direction decides, and no top-1 is told."""
+def test_an_embedding_has_no_top_1(name: str, width: int) -> None:
+    """Its largest value means nothing: the direction is compared, and no top-1 is reported."""
     vectors = RNG.standard_normal((20, width)).astype(np.float32)
-    if name == "y":  # which tells nothing; the length does
+    if name == "y":  # this name has no meaning; the length has
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     want = answers(vectors)
     assert choose_metric("auto", None, [name], want) == "cosine"
@@ -250,7 +250,7 @@ def test_an_embedding_has_no_classes_to_agree_on(name: str, width: int) -> None:
     assert asked.score < 1
 
 
-def test_class_scores_and_decisions_agree_or_not() -> None:
+def test_top_1_agreement_of_scores_and_of_decisions() -> None:
     scores = answers(RNG.standard_normal((20, 8)).astype(np.float32))
     classes = answers(RNG.integers(0, 3, (20, 1)))
     for rows in (scores, classes):

@@ -1,4 +1,4 @@
-"""Which is faster, and by how much, where the machine had slow and fast phases."""
+"""Speed ratios on a machine with slow and fast phases."""
 
 import numpy as np
 import pytest
@@ -9,17 +9,17 @@ PHASES = np.array([1.0, 1.0, 10.0, 3.0, 0.5])
 
 
 def timing(mine: dict[int, float], theirs: dict[int, float]) -> Timing:
-    """Of runs that took so long in each phase of the machine, by batch size."""
+    """Return the timing of two models, from seconds by batch size, over all phases."""
     return _timing(*({size: s * PHASES for size, s in times.items()} for times in (mine, theirs)))
 
 
-def test_a_ratio_is_one_of_the_same_round() -> None:
+def test_ratios_compare_times_of_the_same_round() -> None:
     found = timing({1: 1e-3}, {1: 2e-3})
     assert found.latency_ratio == pytest.approx(2)
     assert (found.p50_seconds, found.reference_p50_seconds) == (1e-3, 2e-3)
 
 
-def test_each_counts_at_the_batch_that_suits_it() -> None:
+def test_throughput_is_compared_at_the_best_batch_size_of_each() -> None:
     found = timing({1: 1e-3, 8: 2e-3, 64: 64e-3}, {1: 1e-3, 8: 8e-3})
     assert (found.rows, found.latency_ratio) == (8, pytest.approx(1))
     assert found.throughput_ratio == pytest.approx(4)
@@ -27,7 +27,7 @@ def test_each_counts_at_the_batch_that_suits_it() -> None:
     assert found.reference_rows_per_second == pytest.approx(1000)
 
 
-def test_one_round_that_was_disturbed_changes_nothing() -> None:
+def test_one_disturbed_round_does_not_change_the_result() -> None:
     mine, theirs = np.full(9, 1e-3), np.full(9, 2e-3)
     mine[4] = 1.0
     assert _timing({1: mine}, {1: theirs}).latency_ratio == pytest.approx(2)

@@ -1,4 +1,4 @@
-"""A worker may raise, die or hang; the caller gets a reason and can go on."""
+"""A worker may raise, die or hang; the caller gets a reason and can continue."""
 
 import os
 import signal
@@ -12,39 +12,39 @@ from service.quantization.evaluate.worker import Worker, WorkFailed
 from tests.patience import PATIENCE
 
 
-def test_it_answers_calls_in_one_process() -> None:
+def test_calls_run_in_one_process() -> None:
     with Worker() as worker:
         first, second = (worker.call(PATIENCE, os.getpid) for _ in range(2))
     assert first == second != os.getpid()
 
 
-def test_what_it_raises_comes_as_a_reason() -> None:
+def test_exceptions_are_returned_as_reasons() -> None:
     with Worker() as worker, pytest.raises(WorkFailed, match="FileNotFoundError: .*nowhere"):
         worker.call(PATIENCE, Path("/nowhere").read_text)
 
 
-def test_its_death_is_survived() -> None:
+def test_a_worker_that_dies_is_replaced() -> None:
     with Worker() as worker:
         with pytest.raises(WorkFailed, match="killed by SIGKILL, possibly out of memory"):
             worker.call(PATIENCE, signal.raise_signal, signal.SIGKILL)
         assert worker.call(PATIENCE, os.getpid) > 0
 
 
-def test_it_does_not_hang() -> None:
+def test_a_worker_that_hangs_times_out() -> None:
     with Worker() as worker, pytest.raises(WorkFailed, match="took too long"):
         worker.call(0.3, time.sleep, 60)
 
 
-def test_printing_does_not_spoil_its_answers() -> None:
+def test_printing_does_not_corrupt_results() -> None:
     with Worker() as worker:
         assert worker.call(PATIENCE, print, "noise") is None
 
 
-def test_it_works_in_its_folder_and_finds_the_modules_of_its_parent(tmp_path: Path) -> None:
+def test_a_worker_runs_in_its_folder_and_imports_modules_of_its_parent(tmp_path: Path) -> None:
     with Worker(tmp_path) as worker:
         assert worker.call(PATIENCE, os.getcwd) == str(tmp_path)
 
 
-def test_what_the_user_got_wrong_is_told_as_it_is() -> None:
+def test_configuration_errors_are_raised_unchanged() -> None:
     with Worker() as worker, pytest.raises(WorkFailed, match="^--metric no:such"):
         worker.call(PATIENCE, user_metric, "no:such")

@@ -1,4 +1,4 @@
-"""GELU in the forms that exporters write, and what only looks like it."""
+"""GELU in the forms that exporters write, and graphs that only look like it."""
 
 from collections.abc import Callable
 
@@ -82,7 +82,7 @@ def found(model: onnx.ModelProto) -> bool:
         (lambda: [helper.make_node("Gelu", ["h"], ["g"])], 20),
     ],
 )
-def test_gelu_is_lifted_instead_of_searched_for_its_lowest_value(
+def test_gelu_is_shifted_by_its_known_minimum(
     nodes: Callable[[], list[onnx.NodeProto]], opset: int, asymmetric: bool
 ) -> None:
     model = network(nodes(), opset)
@@ -94,7 +94,7 @@ def test_gelu_is_lifted_instead_of_searched_for_its_lowest_value(
     assert error(run(model, x), run(made, x)) < NEAR
 
 
-def test_the_lowest_value_is_right() -> None:
+def test_the_known_minimum_of_gelu_is_correct() -> None:
     x = np.linspace(-6, 6, 100_001).astype(np.float32)
     model = network(written_out())
     del model.graph.node[:2]
@@ -117,7 +117,9 @@ def test_the_lowest_value_is_right() -> None:
         ],
     ],
 )
-def test_what_only_looks_like_it_is_not(nodes: Callable[[], list[onnx.NodeProto]]) -> None:
+def test_similar_graphs_are_not_recognised_as_gelu(
+    nodes: Callable[[], list[onnx.NodeProto]],
+) -> None:
     model = network(nodes())
     assert not found(model)
     x = rows(4)

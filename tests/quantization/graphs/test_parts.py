@@ -42,14 +42,14 @@ def graph() -> GraphProto:
     return helper.make_graph([unread, choice], "g", inputs, [output], [spare])
 
 
-def test_branches_are_visited_behind_their_node(graph: GraphProto) -> None:
+def test_branches_are_visited_after_their_node(graph: GraphProto) -> None:
     assert [each.name for each in all_graphs(graph)] == ["g", "a", "b"]
     assert [node.name for node in all_nodes(graph)] == ["k", "choice", "a_add", "b_add"]
     assert {"wa", "wb", "spare", "x", "y", "a_add"} <= names_in(graph)
     assert "spare" not in names_read(graph) and "wa" in names_read(graph)
 
 
-def test_constants_that_nothing_reads_go_and_others_stay(graph: GraphProto) -> None:
+def test_unused_constants_are_removed(graph: GraphProto) -> None:
     drop_unread_constants(graph)
     assert [node.name for node in all_nodes(graph)] == ["choice", "a_add", "b_add"]
     assert [t.name for each in all_graphs(graph) for t in each.initializer] == ["wa", "wb"]

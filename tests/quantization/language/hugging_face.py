@@ -45,7 +45,7 @@ TOKENIZER = {
 
 
 def write(folder: Path, **changes: object) -> Path:
-    """The folder, whole, with changes of its config.json."""
+    """Write the whole folder, with changes of its config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     write_safetensors(folder / "model.safetensors", weights())
@@ -55,7 +55,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def weights(seed: int = 0) -> dict[str, Array]:
-    """Of each name in Hugging Face's Llama, [outputs, inputs]."""
+    """Return the weights by their name in Hugging Face's Llama, [outputs, inputs]."""
     random = np.random.default_rng(seed)
 
     def made(*shape: int) -> Array:
@@ -84,7 +84,7 @@ def weights(seed: int = 0) -> dict[str, Array]:
 
 
 def write_safetensors(path: Path, arrays: dict[str, Array]) -> None:
-    """FP32 arrays in the format of safetensors: length of the header, header, values."""
+    """Write FP32 arrays in the format of safetensors: length of the header, header, values."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     place = 0
     for name, array in arrays.items():
@@ -97,7 +97,7 @@ def write_safetensors(path: Path, arrays: dict[str, Array]) -> None:
 
 
 def write_gguf(path: Path, kind: str = "Q8_0") -> Path:
-    """The same model as a file of llama.cpp; ``kind`` of its matrices, as package gguf names it."""
+    """Write the same model as a llama.cpp file; ``kind`` is gguf's name for its matrices' type."""
     import gguf
 
     to = gguf.GGUFWriter(path, "llama")
@@ -139,7 +139,7 @@ def write_gguf(path: Path, kind: str = "Q8_0") -> Path:
 
 
 def _interleaved(array: Array) -> Array:
-    """The outputs of each head in llama.cpp's order: pairs that turn together lie together."""
+    """Order the outputs of each head as llama.cpp does: pairs that rotate together are adjacent."""
     found: Array = array.reshape(-1, 2, SIZE // 2, WIDTH).swapaxes(1, 2).reshape(array.shape)
     return found
 

@@ -1,4 +1,4 @@
-"""What the builder makes of an architecture that it gets wrong is refused."""
+"""A graph is refused if the builder converted its architecture wrongly."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.quantization.language import hugging_face
 pytestmark = MODEL_BUILDER.unless(all(installed(package) for package in Form.GGUF.value))
 
 
-def test_a_graph_of_other_weights_is_refused(tmp_path: Path) -> None:
+def test_a_graph_with_other_weights_is_refused(tmp_path: Path) -> None:
     folder = hugging_face.write(tmp_path / "tiny")
     with Worker() as worker:
         worker.call(PATIENCE, convert, folder, Form.HUGGING_FACE, tmp_path / "a/1")

@@ -56,7 +56,7 @@ def test_a_quantized_file_is_dequantized(tmp_path: Path) -> None:
     assert np.isfinite(scores(tmp_path / "a/1").logprobs).all()
 
 
-def test_the_reason_is_told_of_what_cannot_be_converted(tmp_path: Path) -> None:
+def test_failed_conversions_report_the_reason(tmp_path: Path) -> None:
     folder = hugging_face.write(tmp_path / "tiny", architectures=["BertForMaskedLM"])
     with Worker() as worker, pytest.raises(WorkFailed, match="cannot be converted to a graph: "):
         worker.call(PATIENCE, convert, folder, Form.HUGGING_FACE, tmp_path / "a/1")

@@ -26,7 +26,7 @@ def options(tmp_path: Path, **given: object) -> LanguageOptions:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where a run was, and what it told."""
+    """The folder of a run, and its output."""
     folder = tmp_path_factory.mktemp("run")
     return folder, carry_out(options(folder, target="size", streams=2))
 
@@ -71,7 +71,7 @@ def test_the_name_is_that_of_the_folder_or_file(tmp_path: Path) -> None:
     assert LanguageOptions(tmp_path / "small", name="other").model_name == "other"
 
 
-def test_what_is_there_judges_the_next_version(told: tuple[Path, str]) -> None:
+def test_an_existing_golden_set_judges_the_next_version(told: tuple[Path, str]) -> None:
     home = told[0] / "models/tiny"
     before = (home / "golden.npz").read_bytes()
     text = carry_out(options(told[0], streams=1))
@@ -88,20 +88,20 @@ def test_what_is_there_judges_the_next_version(told: tuple[Path, str]) -> None:
         ({"text": Path("/nowhere")}, "--text /nowhere: No such file"),
     ],
 )
-def test_what_cannot_be_done_is_told(tmp_path: Path, given: dict[str, object], why: str) -> None:
+def test_impossible_options_are_refused(tmp_path: Path, given: dict[str, object], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         carry_out(options(tmp_path, **given))
     assert not (tmp_path / "models").exists()
 
 
-def test_a_folder_that_is_not_usable_is_told(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     asked = options(tmp_path)
     (asked.model / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"there is no tokenizer.json beside"):
         carry_out(asked)
 
 
-def test_what_is_no_language_model_is_told(tmp_path: Path) -> None:
+def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing is not a language model: neither a GGUF"):
         carry_out(LanguageOptions(tmp_path / "nothing", models=tmp_path / "models"))
     flags = dict.fromkeys(("name", "target", "streams", "text", "threads"))
@@ -109,6 +109,6 @@ def test_what_is_no_language_model_is_told(tmp_path: Path) -> None:
         run(flags | {"model": tmp_path, "models": tmp_path / "models", "name": "a"})
 
 
-def test_the_command_needs_rows_for_other_models() -> None:
+def test_the_command_requires_rows_for_other_models() -> None:
     with pytest.raises(ConfigError, match="give rows with --data"):
         run({"model": Path("x.onnx"), "data": None, "qat": []})

@@ -1,4 +1,4 @@
-"""In which forms a language model is given, and what is said of one that cannot be converted."""
+"""The forms of a language model, and the errors for models that cannot be converted."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from service.quantization.language.source import Form, check_packages, form_of
 from tests.quantization.language import hugging_face
 
 
-def test_the_files_tell_the_form(tmp_path: Path) -> None:
+def test_the_files_determine_the_form(tmp_path: Path) -> None:
     built = tmp_path / "built"
     built.mkdir()
     (built / "genai_config.json").write_text("{}")
@@ -44,7 +44,7 @@ def test_other_files_are_no_language_models(tmp_path: Path, text: str) -> None:
         assert form_of(tmp_path) is None
 
 
-def test_what_cannot_be_converted_is_told(tmp_path: Path) -> None:
+def test_sources_that_cannot_be_converted_are_refused(tmp_path: Path) -> None:
     folder = hugging_face.write(tmp_path / "a", quantization_config={"quant_method": "awq"})
     with pytest.raises(ConfigError, match=r"is already quantized \(awq\); give the original model"):
         form_of(folder)
@@ -57,7 +57,7 @@ def test_what_cannot_be_converted_is_told(tmp_path: Path) -> None:
         form_of(folder)
 
 
-def test_missing_packages_are_told_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"onnxruntime_genai", "transformers", "accelerate"}
     monkeypatch.setattr(source, "find_spec", lambda name: name if name in there else None)
     with pytest.raises(

@@ -12,7 +12,7 @@ TEXTS = np.random.default_rng(0).integers(3, tiny_llama.VOCABULARY, (4, 20))
 
 
 @pytest.mark.parametrize("context", [32, 128, 512])
-def test_a_model_against_itself(tmp_path: Path, context: int) -> None:
+def test_a_model_agrees_with_itself(tmp_path: Path, context: int) -> None:
     folder = tiny_llama.write(tmp_path / "tiny/1", context=context)
     found = trial(folder, folder, TEXTS, streams=3, threads=1)
     wanted = reference(folder, TEXTS)
@@ -23,7 +23,7 @@ def test_a_model_against_itself(tmp_path: Path, context: int) -> None:
     assert speeds.token > 0 and speeds.prompt > speeds.token
 
 
-def test_the_tokens_of_a_text(tmp_path: Path) -> None:
+def test_a_text_is_tokenised(tmp_path: Path) -> None:
     folder = tiny_llama.write(tmp_path / "tiny/1")
     tokens, context = tokens_of(folder, "Hello there")
     assert tokens and context == tiny_llama.CONTEXT

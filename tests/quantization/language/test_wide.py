@@ -17,7 +17,7 @@ def config(layers: int) -> LanguageConfig:
 
 
 def chain(layers: int) -> onnx.ModelProto:
-    """Products with the names that the builder gives them, one behind the other."""
+    """Return a chain of products with the names that the builder uses."""
     names = [
         f"/model/layers.{layer}/{part}/MatMul"
         for layer in range(layers)
@@ -41,14 +41,14 @@ def chain(layers: int) -> onnx.ModelProto:
         (30, {0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29}),
     ],
 )
-def test_the_ends_and_every_third_layer_between(layers: int, wide: set[int]) -> None:
+def test_first_last_and_every_third_layer_are_wide(layers: int, wide: set[int]) -> None:
     found = wide_nodes(chain(layers), config(layers))
     parts = ("attn/qkv_proj", "mlp/down_proj")
     wanted = [f"/model/layers.{each}/{part}/MatMul" for each in sorted(wide) for part in parts]
     assert list(found) == [*wanted, "/lm_head/MatMul"]
 
 
-def test_of_other_names_the_scores() -> None:
+def test_with_other_names_only_the_scores_are_wide() -> None:
     graph = tiny_llama.graph()
     (found,) = wide_nodes(graph, config(tiny_llama.LAYERS))
     (scores,) = [each for each in graph.graph.node if each.name == found]

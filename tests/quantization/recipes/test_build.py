@@ -1,4 +1,4 @@
-"""Recipes applied for real, and what ONNX Runtime makes of the results."""
+"""Recipes applied to real graphs, run by ONNX Runtime."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_static_recipe_runs_wholly_in_integers(work_dir: WorkDir) -> None:
     assert built.precision == "INT8 QDQ"
 
 
-def test_a_node_left_in_float_stays_so(work_dir: WorkDir) -> None:
+def test_a_node_left_in_float_stays_in_float(work_dir: WorkDir) -> None:
     name = next(n.name for n in onnx.load(work_dir.prepared("processed")).graph.node)
     recipe = Recipe("mixed", Static(), float_nodes=(name,))
     built = build(recipe, work_dir, work_dir.folder / "out.onnx")
@@ -64,7 +64,7 @@ def test_the_same_recipe_gives_the_same_file(work_dir: WorkDir) -> None:
 
 
 @pytest.mark.parametrize("method", [Dynamic(), Half(), WeightOnly(8, 32)])
-def test_other_methods_build_and_load(work_dir: WorkDir, method: object) -> None:
+def test_graphs_of_other_methods_build_and_load(work_dir: WorkDir, method: object) -> None:
     built = build(Recipe("other", method), work_dir, work_dir.folder / "out.onnx")  # type: ignore[arg-type]
     assert built.file_bytes > 0
 
@@ -87,7 +87,7 @@ def test_a_classifier_with_zipmap_keeps_its_classes(
     np.testing.assert_allclose(made.run((x,))[1], given.run((x,))[1], atol=0.1)
 
 
-def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None:
+def test_failures_of_a_tool_are_errors_with_a_reason(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
     work_dir = WorkDir(tmp_path)
@@ -136,7 +136,7 @@ def test_sensitivity_is_measured_part_by_part(work_dir: WorkDir) -> None:
     assert all(0 < value < 0.5 for value in noise)
 
 
-def test_inspect_tells_precision_scales_and_work(work_dir: WorkDir) -> None:
+def test_inspect_reports_precision_scales_and_work(work_dir: WorkDir) -> None:
     path = work_dir.folder / "out.onnx"
     build(Recipe("static", Static()), work_dir, path)
     found = inspect(path)
@@ -158,7 +158,7 @@ def test_inspect_reads_fp32_too(tmp_path: Path) -> None:
 
 
 def work_of(operator: str, *shapes: tuple[int, ...], **attributes: int) -> int | None:
-    """Multiply-adds of one node that reads x and constants of these shapes."""
+    """Return the multiply-adds of one node that reads x and constants of these shapes."""
     constants = {f"c{i}": np.ones(shape, np.float32) for i, shape in enumerate(shapes[1:])}
     node = helper.make_node(operator, ["x", *constants], ["y"], **attributes)
     graph = helper.make_graph(
@@ -171,16 +171,16 @@ def work_of(operator: str, *shapes: tuple[int, ...], **attributes: int) -> int |
 
 
 @pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
-def test_a_recurrence_works_with_all_weights_in_each_step(operator: str, gates: int) -> None:
+def test_work_of_a_recurrence_counts_all_weights_in_each_step(operator: str, gates: int) -> None:
     weights = (1, gates * 4, 3), (1, gates * 4, 4)
     assert work_of(operator, (5, 1, 3), *weights, hidden_size=4) == 5 * gates * 4 * (3 + 4)
 
 
-def test_a_transposed_convolution_works_at_each_value_that_it_reads() -> None:
+def test_work_of_a_transposed_convolution_is_per_input_value() -> None:
     assert work_of("ConvTranspose", (1, 2, 6, 6), (2, 8, 3, 3)) == 72 * 72
 
 
-def test_work_in_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
+def test_work_in_a_branch_is_unknown(tmp_path: Path) -> None:
     branches = {
         f"{name}_branch": helper.make_graph(
             [helper.make_node("MatMul", ["x", "w"], [name])], name, [],
@@ -220,7 +220,7 @@ def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Pat
     assert inspect(model)["multiply_adds"] == found["multiply_adds"] == 5 * 32 * (6 + 8)
 
 
-def test_products_in_the_branches_of_an_if_are_quantized_and_answer_alike(tmp_path: Path) -> None:
+def test_products_in_branches_are_quantized_with_the_same_answers(tmp_path: Path) -> None:
     work_dir = WorkDir(tmp_path)
     model = branching(tmp_path / "branching.onnx")
     assert prepare(model, work_dir) == ""
@@ -238,7 +238,7 @@ def test_products_in_the_branches_of_an_if_are_quantized_and_answer_alike(tmp_pa
     assert build(mixed(recipe, parts[0]), work_dir, tmp_path / "half.onnx").fusion.integer == 1
 
 
-def test_histograms_are_kept_of_runs_of_one_length(tmp_path: Path) -> None:
+def test_histograms_are_collected_from_runs_of_one_length(tmp_path: Path) -> None:
     work_dir = WorkDir(tmp_path)
     lengths = [3, 5, 3, 4, 3, 5]
     feeds = tuple(
@@ -263,7 +263,7 @@ def test_inspect_names_a_recurrence_whose_first_output_is_not_used(tmp_path: Pat
 
 
 @pytest.mark.parametrize("block", [32, 64, 256])
-def test_gemm_gets_weights_in_blocks_too(block: int, tmp_path: Path) -> None:
+def test_gemm_weights_are_quantized_in_blocks_too(block: int, tmp_path: Path) -> None:
     path, x = tmp_path / "m.onnx", rows(6)
     onnx.save(network(transB=1), path)
     work_dir = WorkDir(tmp_path)
@@ -278,9 +278,7 @@ def test_gemm_gets_weights_in_blocks_too(block: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [True, False])
-def test_a_recipe_with_a_scale_for_each_row_is_built_and_looked_at(
-    smoothing: bool, tmp_path: Path
-) -> None:
+def test_a_per_row_recipe_is_built_and_inspected(smoothing: bool, tmp_path: Path) -> None:
     path, x = tmp_path / "m.onnx", rows(8)
     onnx.save(network(), path, save_as_external_data=True, location="w", size_threshold=0)
     work_dir = WorkDir(tmp_path)

@@ -1,4 +1,4 @@
-"""Activations with values that eight bits a row are too few for."""
+"""Activations whose values need more than eight bits per row."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ WIDTH = 256
 
 
 def graph(peak: float) -> onnx.ModelProto:
-    """Five products in a row. The input of the fourth has a value that much larger than others, by
-    the weights before it, which those behind it take back."""
+    """Return a chain of five products. One value of the fourth input is ``peak`` times larger: the
+    weights before it scale it up, and those after it scale it down."""
     random = np.random.default_rng(0)
     weights = [constant("table", random.standard_normal((512, WIDTH)), np.float32)]
     nodes = [node("Gather", "table", "input_ids", to="x0")]
@@ -43,6 +43,6 @@ def test_products_with_outliers_are_found(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_outliers_there_are_none() -> None:
+def test_no_products_are_found_without_outliers() -> None:
     assert outliers(graph(1), CONFIG, TEXTS) == ()
     assert outliers(graph(1), CONFIG, []) == ()

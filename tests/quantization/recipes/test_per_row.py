@@ -1,4 +1,4 @@
-"""Per-row dynamic INT8: graphs rewritten for real, run by ONNX Runtime, compared with numpy."""
+"""Per-row dynamic INT8: graphs are rewritten, run by ONNX Runtime, and compared with numpy."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +58,7 @@ def model_of(
 
 
 def run(model: onnx.ModelProto, x: Array) -> Array:
-    """What is served: with the kernels that are right here, since sums may saturate in others."""
+    """Run a graph as it is served: with kernels that do not saturate on this CPU."""
     with TemporaryDirectory() as folder:
         onnx.save(model, Path(folder, "model.onnx"))
         session = Session(Path(folder, "model.onnx"), SessionOptions(1))
@@ -83,7 +83,7 @@ def rows(count: int, seed: int = 1) -> Array:
 
 
 def error(want: Array, got: Array) -> float:
-    """Root mean square of what differs, as a share of each row's own, at its worst row."""
+    """Return the error of the worst row: RMS of the difference, relative to the RMS of the row."""
     spread = np.sqrt(np.square(want).mean(axis=-1))
     return float((np.sqrt(np.square(want - got).mean(axis=-1)) / spread).max())
 
@@ -92,7 +92,7 @@ def error(want: Array, got: Array) -> float:
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("opset", [11, 13, 17, 18, 21])
 @pytest.mark.parametrize("method", FORMS)
-def test_answers_are_near_and_owe_nothing_to_other_rows(
+def test_answers_are_accurate_and_independent_of_other_rows(
     method: PerRow, opset: int, fused: bool, relu: bool
 ) -> None:
     model, x = network(opset, relu=relu), rows(12)
@@ -107,7 +107,7 @@ def test_answers_are_near_and_owe_nothing_to_other_rows(
 
 
 @pytest.mark.parametrize("method", FORMS)
-def test_with_seven_bits_no_pair_of_products_passes_16(method: PerRow, tmp_path: Path) -> None:
+def test_with_seven_bits_pairs_of_products_fit_16_bits(method: PerRow, tmp_path: Path) -> None:
     for reduced in (True, False):
         made = rewritten(network(), PerRow(method.asymmetric, reduce_range=reduced))
         path = tmp_path / f"{reduced}.onnx"
@@ -119,7 +119,7 @@ def test_with_seven_bits_no_pair_of_products_passes_16(method: PerRow, tmp_path:
         assert error(run(network(), rows(4)), run(made, rows(4))) < 0.03
 
 
-def test_sums_that_would_saturate_are_right() -> None:
+def test_sums_that_would_saturate_are_correct() -> None:
     weights = {"w": np.ones((WIDTH, HIDDEN), np.float32)}
     model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], weights)
     x = np.abs(rows(3))
@@ -145,7 +145,7 @@ def test_a_transposed_activation_and_a_computed_weight_stay_in_float() -> None:
     assert note_on(model) == "left in float: gram has a weight that is not constant"
 
 
-def test_a_weight_that_a_request_may_override_stays() -> None:
+def test_a_weight_that_requests_may_override_stays_in_float() -> None:
     model = network()
     model.graph.input.append(helper.make_tensor_value_info("w1", TensorProto.FLOAT, [WIDTH, WIDTH]))
     made = rewritten(model, PerRow())
@@ -173,7 +173,7 @@ def test_a_weight_that_two_products_share_is_stored_once(method: PerRow) -> None
     assert error(run(model, rows(4)), run(made, rows(4))) < NEAR
 
 
-def test_a_weight_that_another_operator_reads_stays_beside() -> None:
+def test_a_weight_used_by_another_operator_is_kept_too() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"]),
         helper.make_node("ReduceSum", ["w"], ["sum"], keepdims=0),
@@ -236,7 +236,7 @@ def test_tables_keep_a_scale_for_each_row(method: PerRow) -> None:
 
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("method", FORMS)
-def test_rows_of_zeros_and_of_one_value_and_tiny_ones(method: PerRow, relu: bool) -> None:
+def test_zero_constant_and_tiny_rows_are_accurate(method: PerRow, relu: bool) -> None:
     model = network(relu=relu)
     made = rewritten(model, method)
     x = np.zeros((4, WIDTH), np.float32)
@@ -246,7 +246,7 @@ def test_rows_of_zeros_and_of_one_value_and_tiny_ones(method: PerRow, relu: bool
 
 
 @pytest.mark.parametrize("method", FORMS)
-def test_a_nan_stays_one_and_in_its_row(method: PerRow) -> None:
+def test_a_nan_affects_only_its_row(method: PerRow) -> None:
     made = rewritten(network(), method)
     x = rows(3)
     clean = run(made, x)
@@ -256,7 +256,7 @@ def test_a_nan_stays_one_and_in_its_row(method: PerRow) -> None:
     np.testing.assert_array_equal(got[[0, 2]], clean[[0, 2]])
 
 
-def test_factors_change_what_is_rounded_and_nothing_else() -> None:
+def test_factors_reduce_the_rounding_error_only() -> None:
     model = network()
     x = rows(8)
     x[:, 3] *= 300  # an outlier, which sets the scale of its row
@@ -277,7 +277,7 @@ def test_factors_change_what_is_rounded_and_nothing_else() -> None:
     fused=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_any_shape_is_what_numpy_gives(
+def test_any_shape_gives_the_same_result_as_numpy(
     shape: list[int], columns: int, asymmetric: bool, fused: bool, seed: int
 ) -> None:
     width = 32_768 // columns + 1

@@ -1,4 +1,4 @@
-"""Dynamic quantization taken out again: the float form computes what the stored weights say."""
+"""Removal of dynamic quantization: the float form computes with the stored weights."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def quantized(model: onnx.ModelProto, folder: Path, **options: object) -> Path:
 
 @pytest.mark.parametrize("weights", [QuantType.QInt8, QuantType.QUInt8])
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_products_are_floats_again(weights: QuantType, per_channel: bool, tmp_path: Path) -> None:
+def test_products_become_float(weights: QuantType, per_channel: bool, tmp_path: Path) -> None:
     given = quantized(network(), tmp_path, weight_type=weights, per_channel=per_channel)
     model = onnx.load(given)
     assert restore(model) == {"MatMul": 2}
@@ -43,7 +43,7 @@ def test_products_are_floats_again(weights: QuantType, per_channel: bool, tmp_pa
     assert error(run(network(), rows(6)), run(model, rows(6))) < 0.03
 
 
-def test_the_optimised_form_is_known_too(tmp_path: Path) -> None:
+def test_the_optimised_form_is_recognised_too(tmp_path: Path) -> None:
     given = quantized(network(), tmp_path, per_channel=True, weight_type=QuantType.QInt8)
     optimised = tmp_path / "optimised.onnx"
     Session(given, SessionOptions(1, optimised))
@@ -53,7 +53,7 @@ def test_the_optimised_form_is_known_too(tmp_path: Path) -> None:
     assert error(run(network(), rows(6)), run(model, rows(6))) < 0.03
 
 
-def test_tables_and_convolutions_are_floats_again(tmp_path: Path) -> None:
+def test_tables_and_convolutions_become_float(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Reshape", ["x", "shape"], ["image"]),
@@ -75,7 +75,7 @@ def test_tables_and_convolutions_are_floats_again(tmp_path: Path) -> None:
     assert error(run(source, rows(6)), run(model, rows(6))) < 0.03
 
 
-def test_what_is_not_dynamic_is_refused_by_what_it_is(tmp_path: Path) -> None:
+def test_other_quantized_models_are_refused_with_their_kind(tmp_path: Path) -> None:
     path = tmp_path / "plain.onnx"
     onnx.save(network(), path)
     for given, content, why in (
@@ -89,7 +89,7 @@ def test_what_is_not_dynamic_is_refused_by_what_it_is(tmp_path: Path) -> None:
             pass
 
 
-def test_a_weight_that_is_computed_stays(tmp_path: Path) -> None:
+def test_a_computed_weight_is_kept(tmp_path: Path) -> None:
     given = quantized(network(), tmp_path)
     model = onnx.load(given)
     weight = next(t for t in model.graph.initializer if t.name == "w2_quantized")

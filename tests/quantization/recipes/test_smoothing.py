@@ -11,7 +11,7 @@ from service.quantization.recipes.smoothing import WIDEST, factors, load_peaks, 
 from tests.quantization.recipes.test_per_row import WIDTH, network, rows
 
 
-def test_an_outlier_is_made_smaller_and_its_weights_larger() -> None:
+def test_an_outlier_shrinks_and_its_weights_grow() -> None:
     peaks = np.array([1.0, 100.0, 1.0], np.float32)
     found = factors(peaks, [np.ones((3, 4), np.float32)])
     assert found is not None
@@ -24,7 +24,7 @@ def test_an_outlier_is_made_smaller_and_its_weights_larger() -> None:
     st.lists(st.floats(0, 2.0**99, width=32), min_size=1, max_size=9),
     st.floats(0, 2.0**99, width=32),
 )
-def test_factors_are_finite_and_bounded_or_none(peaks: list[float], weight: float) -> None:
+def test_factors_are_finite_and_bounded(peaks: list[float], weight: float) -> None:
     given = np.array(peaks, np.float32)
     found = factors(given, [np.full((len(peaks), 2), weight, np.float32)])
     if found is None:
@@ -39,11 +39,11 @@ def test_weights_that_are_not_finite_are_not_smoothed(weight: float) -> None:
 
 
 @pytest.mark.parametrize("peak", [0.0, np.inf, np.nan])
-def test_without_peaks_to_tell_by_there_are_no_factors(peak: float) -> None:
+def test_without_usable_peaks_there_are_no_factors(peak: float) -> None:
     assert factors(np.full(3, peak, np.float32), [np.ones((3, 2), np.float32)]) is None
 
 
-def test_rows_count_alike_whether_large_or_small_and_none_that_is_not_finite() -> None:
+def test_peaks_weigh_all_finite_rows_equally() -> None:
     x = rows(6)
     names = ["x", "r"]
     found = peaks_of(network(), names, [{"x": row[None]} for row in x])
@@ -54,7 +54,7 @@ def test_rows_count_alike_whether_large_or_small_and_none_that_is_not_finite() -
     np.testing.assert_allclose(peaks_of(network(), ["x"], [{"x": with_nan}])["x"], found["x"])
 
 
-def test_peaks_are_kept(tmp_path: Path) -> None:
+def test_peaks_can_be_saved_and_loaded(tmp_path: Path) -> None:
     path = tmp_path / "peaks.npz"
     assert load_peaks(path) is None
     save_peaks({"/a/b": np.ones(2), "c": np.zeros(3)}, path)

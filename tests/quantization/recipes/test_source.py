@@ -1,4 +1,4 @@
-"""Models that cannot be quantized are refused before any work, in words."""
+"""Models that cannot be quantized are refused before any work, with a message."""
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement, product
@@ -72,12 +72,14 @@ def external(path: Path) -> Path:
         (external, "'w.bin' is not in the folder"),
     ],
 )
-def test_it_is_refused(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+def test_unsuitable_models_are_refused(
+    tmp_path: Path, make: Callable[[Path], Path], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         read_source(make(tmp_path / "m.onnx"), tmp_path)
 
 
-def test_more_than_a_message_may_hold_is_refused(
+def test_models_over_the_protobuf_limit_are_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.quantization.recipes.source.MOST_BYTES", 1000)
@@ -85,7 +87,7 @@ def test_more_than_a_message_may_hold_is_refused(
         read_source(model, tmp_path)
 
 
-def test_a_full_disk_is_told_before_any_work(
+def test_a_full_disk_is_reported_before_any_work(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.quantization.recipes.source.SPACE", 10**15)
@@ -94,12 +96,12 @@ def test_a_full_disk_is_told_before_any_work(
 
 
 @pytest.mark.parametrize("first", [1, 4])
-def test_one_row_or_one_fixed_set_of_rows_at_a_time_is_usable(tmp_path: Path, first: int) -> None:
+def test_models_with_a_fixed_number_of_rows_are_accepted(tmp_path: Path, first: int) -> None:
     source = read_source(conv_net(tmp_path / "m.onnx", first), tmp_path)
     assert not source.batched
 
 
-def test_the_kind_follows_from_where_the_weights_are(model: Path, tmp_path: Path) -> None:
+def test_the_kind_follows_from_the_operators_with_weights(model: Path, tmp_path: Path) -> None:
     assert read_source(model, tmp_path).kinds == {Kind.CONV}
 
 
@@ -110,7 +112,7 @@ def test_every_kind_but_trees_has_recipes_with_names_of_their_own() -> None:
         assert bool(names) == (Kind.TREE not in kinds)
 
 
-def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
+def test_recurrent_models_try_dynamic_quantization_first() -> None:
     first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), saturates=False)[0].method
     assert isinstance(first, Dynamic)
     assert "LSTM" in first.ops
@@ -119,12 +121,12 @@ def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
 @pytest.mark.parametrize(
     ("precision", "doubted"), [("FP32", False), ("no weights", False), ("FP16", True)]
 )
-def test_a_start_in_other_floats_is_told(precision: str, doubted: bool) -> None:
+def test_sources_that_are_not_fp32_are_noted(precision: str, doubted: bool) -> None:
     assert bool(doubt_of_precision(precision)) == doubted
 
 
 @pytest.mark.parametrize("entry", [lambda path: read_source(path, path.parent), inspect])
-def test_a_model_that_crashes_onnx_runtime_is_a_message(
+def test_a_model_that_crashes_onnx_runtime_is_reported(
     entry: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"

@@ -1,4 +1,4 @@
-"""Labels in a plot: beside their disc, and nothing covers them."""
+"""Labels in a plot are beside their disc, and nothing covers them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from service.quantization.report.label_places import Box, Round, place
 FRAME = Box(0, 0, 900, 500)
 
 
-def test_a_label_alone_lies_inside_its_disc() -> None:
+def test_a_single_label_lies_inside_its_disc() -> None:
     disc = Round(400, 200, 10)
     assert place(disc, 12, [disc], [], FRAME).within(Box(390, 190, 410, 210))
 
@@ -24,7 +24,7 @@ def test_a_label_that_is_too_wide_lies_above_its_disc() -> None:
     st.lists(st.floats(20, 880), min_size=1, max_size=5),
     st.sampled_from([9.0, 24.0]),
 )
-def test_labels_of_a_crowd_are_apart(places: list[float], radius: float) -> None:
+def test_labels_of_close_discs_do_not_overlap(places: list[float], radius: float) -> None:
     discs = [Round(x, 200, radius) for x in places]
     taken: list[Box] = []
     for disc in discs:

@@ -1,4 +1,4 @@
-"""The page and the table: whole, escaped, and in the order of the decision."""
+"""The page and the table: complete, escaped, and in the order of the decision."""
 
 import json
 import re
@@ -68,7 +68,7 @@ REPORT = Report(
 
 
 class Balance(HTMLParser):
-    """Counts what is opened and not closed."""
+    """Counts the HTML elements that are not closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Balance(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_needs_nothing_else() -> None:
+def test_the_page_is_complete_and_loads_no_other_files() -> None:
     text = page(REPORT)
     balance = Balance()
     balance.feed(text)
@@ -93,12 +93,12 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
     assert not any(word in text for word in ("<script", "http://", "https://", "src="))
 
 
-def test_the_winner_stands_first_and_what_failed_last() -> None:
+def test_the_winner_is_first_and_failures_are_last() -> None:
     assert [r.name for r in REPORT.ranked] == ["b", "c", "a", "d"]
     assert table(REPORT).splitlines()[2].startswith("*  b")
 
 
-def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> None:
+def test_a_narrow_table_keeps_the_decisive_columns() -> None:
     lines = table(replace(REPORT, candidates=(row("a" * 70, 3.0, 0.5, "f" * 90),)), 80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["RECIPE", "LATENCY", "SCORE", "VERDICT"]
@@ -112,7 +112,7 @@ def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> No
     ("target", "head"),
     [("latency", "LATENCY"), ("throughput", "ROWS/S"), ("size", "MB"), ("memory", "MEMORY")],
 )
-def test_verdict_and_target_stay_whatever_the_width(width: int, target: str, head: str) -> None:
+def test_every_width_shows_verdict_and_target(width: int, target: str, head: str) -> None:
     names = [f"static QDQ U8S8 per-channel, products only, {bits}-bit weights" for bits in (7, 8)]
     verdict = "accuracy drops by 3.10%, allowed: 1.00%"
     rows = tuple(row(name, 3.0, 0.5, verdict) for name in names)
@@ -146,7 +146,7 @@ def test_on_a_phone_a_candidate_is_a_card_with_its_verdict_and_recipe_first() ->
     assert '<td class="n" data-head="speed, batch 1">2.00 x</td>' in text
 
 
-def test_where_no_output_has_classes_no_top_1_is_shown() -> None:
+def test_no_top_1_is_shown_without_classes() -> None:
     assert "top-1" in page(REPORT)
     assert "top-1" not in page(with_outputs(OutputQuality("y", None, 1.0, 40.0, 0, 1.0, 0)))
     text = page(
@@ -178,7 +178,7 @@ def quality(row: Row, **values: object) -> Row:
     return replace(row, candidate=replace(row.candidate, measured=changed))
 
 
-def test_rows_and_picture_follow_the_target() -> None:
+def test_rows_and_plot_follow_the_target() -> None:
     wide, small = row("wide", 1.2, 1.0, "passes", rate=3.0), row("small", 1.5, 1.0, "passes", 0.5)
     for target, first in (("throughput", "wide"), ("latency", "small"), ("size", "small")):
         report = replace(
@@ -197,7 +197,7 @@ def test_a_frontier_of_one_candidate_is_drawn_too() -> None:
     assert len({point.split(",")[1] for point in points}) > 1
 
 
-def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> None:
+def test_the_page_shows_the_confirmation_on_test_rows() -> None:
     assert "confirmed on 8 test rows: accuracy 0.9980" in page(REPORT)
     kept = replace(REPORT, confirmation=None)
     assert "no winner to confirm" in page(kept)
@@ -205,18 +205,18 @@ def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> N
     assert "too few rows for a test split" in page(kept)
 
 
-def test_the_frontier_is_what_nothing_beats_in_both() -> None:
+def test_the_frontier_is_not_dominated() -> None:
     assert [disc.name for disc in frontier(discs(REPORT))] == ["FP32", "b", "a"]
 
 
-def test_of_runs_that_are_never_joined_it_is_not_said_that_they_influence_each_other() -> None:
+def test_independence_of_rows_does_not_apply_to_whole_runs() -> None:
     winner = row("b", 2.0, 0.999, "passes", deviation=None)
     text = page(replace(with_winner(winner), data=replace(REPORT.data, by_run=True)))
     assert "<b>does not apply</b><span>rows independent of their batch" in text
     assert "8 runs for calibration" in text
 
 
-def test_figures_that_are_not_finite_are_shown_as_such() -> None:
+def test_non_finite_figures_are_shown() -> None:
     winner = row("b", inf, nan, "passes")
     output = OutputQuality("y", 1.0, nan, -inf, 0, 1.0, 0)
     report = replace(
@@ -228,7 +228,7 @@ def test_figures_that_are_not_finite_are_shown_as_such() -> None:
     assert [disc.drop for disc in discs(report)] == [0.0, 1.0]
 
 
-def test_report_json_has_null_for_figures_that_are_not_finite() -> None:
+def test_report_json_has_null_for_non_finite_figures() -> None:
     found = as_json(with_winner(row("b", inf, nan, "passes")))
     written = json.loads(json.dumps(found, allow_nan=False))
     (winner,) = written["candidates"]
@@ -236,7 +236,7 @@ def test_report_json_has_null_for_figures_that_are_not_finite() -> None:
 
 
 def test_report_json_keeps_its_keys() -> None:
-    """Programs read them: a new key is no harm, one that goes is."""
+    """Programs read them: new keys are allowed, removed keys are not."""
     found = as_json(REPORT)
     assert list(found) == [
         "name", "format", "created", "decision", "confirmation", "goal", "data", "sha256",

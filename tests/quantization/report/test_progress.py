@@ -1,4 +1,4 @@
-"""The line that says where a search stands."""
+"""The progress line of a search."""
 
 import io
 
@@ -14,7 +14,7 @@ STEP = Step(
 
 
 @pytest.mark.parametrize("width", [50, 60, 79, 80, 100, 140, 200])
-def test_the_figures_stay_whatever_the_width(width: int) -> None:
+def test_every_width_shows_the_figures(width: int) -> None:
     text = line(STEP, width)
     assert len(text) <= width
     assert "7/18 static" in text
@@ -30,11 +30,11 @@ def test_a_wide_terminal_has_a_bar_and_whole_names() -> None:
     assert STEP.best in text
 
 
-def test_where_fp32_is_the_best_there_is_no_gain() -> None:
+def test_no_gain_is_shown_if_fp32_is_the_best() -> None:
     assert line(Step("FP32", 0, 18, "FP32", 0.0, 0.0), 50) == "0/18 FP32 | best: FP32 | 0:00 left"
 
 
-def test_a_search_goes_on_when_nobody_looks_any_more() -> None:
+def test_a_closed_output_does_not_stop_the_search() -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""The winner has to hold on rows that did not choose it; who fails makes way."""
+"""The winner is confirmed on test rows, which did not choose it; if it fails, the next one wins."""
 
 from pathlib import Path
 
@@ -27,20 +27,20 @@ def finals(tmp_path: Path) -> Finals:
     return Finals(journal, work_dir, None, goal, FP32, lambda _: tmp_path, lambda _: None)  # type: ignore[arg-type]
 
 
-def test_the_next_best_wins_when_the_best_is_refuted(finals: Finals) -> None:
+def test_the_next_best_wins_if_the_best_is_refuted(finals: Finals) -> None:
     rows = [candidate("lucky", size=500), candidate("honest", size=1000)]
     found, quality = finals.confirm(rows, 100)
     assert "accuracy drops by 40.00%" in found[0].refuted
     assert (found[1].refuted, quality and quality.score) == ("", 0.9)
 
 
-def test_nobody_may_be_left(finals: Finals) -> None:
+def test_all_candidates_may_be_refuted(finals: Finals) -> None:
     found, quality = finals.confirm([candidate("lucky", size=500)], 100)
     assert found[0].refuted
     assert quality is None
 
 
-def test_without_other_rows_nothing_is_refuted(finals: Finals) -> None:
+def test_without_test_rows_nothing_is_refuted(finals: Finals) -> None:
     rows = [candidate("lucky", size=500)]
     assert finals.confirm(rows, 0) == (rows, None)
 

@@ -1,4 +1,4 @@
-"""The order of recipes and what is not tried, from given speeds of formats."""
+"""The order of recipes, and recipes that are skipped, from given speeds of formats."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ EIGHT, SEVEN = "INT8 U8S8 (static QDQ)", "INT8 U8S8, 7-bit weights"
     st.sampled_from([frozenset({kind}) for kind in Kind if kind is not Kind.TREE]),
     st.booleans(),
 )
-def test_each_recipe_is_there_once_and_kinds_keep_their_places(
+def test_each_recipe_occurs_once_and_kinds_keep_their_order(
     speeds: dict[str, float], kinds: frozenset[Kind], saturates: bool
 ) -> None:
     before = catalogue(kinds, saturates)
@@ -32,7 +32,7 @@ def test_each_recipe_is_there_once_and_kinds_keep_their_places(
     assert ordered(before, {}) == before
 
 
-def test_what_is_faster_here_is_tried_first() -> None:
+def test_faster_formats_are_tried_first() -> None:
     recipes = (Recipe("8", Static()), Recipe("7", Static(reduce_range=True)))
     assert [r.name for r in ordered(recipes, {EIGHT: 2.6, SEVEN: 2.7})] == ["8", "7"]  # a tie
     assert [r.name for r in ordered(recipes, {EIGHT: 1.4, SEVEN: 2.1})] == ["7", "8"]
@@ -49,11 +49,11 @@ def test_a_format_that_is_slower_than_fp32_is_not_built(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", [Target.SIZE, Target.MEMORY])
-def test_what_is_to_be_small_may_be_slow(target: Target) -> None:
+def test_slow_formats_are_built_for_size_targets(target: Target) -> None:
     assert hopeless(Recipe("FP16", Half()), {"FP16": 0.41}, DENSE, target) == ""
 
 
-def test_formats_have_the_names_that_are_measured() -> None:
+def test_every_format_is_measured() -> None:
     measured = _models(np.ones((2, 2), np.float32))
     methods = [Static(), Static(reduce_range=True), Static(weights="U8"), Static(activations="S8"),
                PerRow(), PerRow(reduce_range=True), Half()]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The search for what must stay in float, against models that are only predicates."""
+"""The search for parts that must stay in float, with predicates in place of models."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ def always() -> bool:
 
 
 @given(st.integers(2, 40), st.data())
-def test_the_fewest_worst_parts_are_found(count: int, data: st.DataObject) -> None:
+def test_the_fewest_sensitive_parts_are_found(count: int, data: st.DataObject) -> None:
     parts = [(f"n{i}",) for i in range(count)]
     needed = data.draw(st.integers(1, count - 1))
 
@@ -21,15 +21,15 @@ def test_the_fewest_worst_parts_are_found(count: int, data: st.DataObject) -> No
     assert fewest_in_float(parts, passes, always) == names(parts[:needed])
 
 
-def test_a_part_that_was_ranked_too_high_gets_a_second_chance() -> None:
+def test_parts_that_were_ranked_too_high_are_removed() -> None:
     parts = [("a",), ("b",), ("c",), ("d",), ("e",)]
     found = fewest_in_float(parts, lambda nodes: {"a", "c"} <= set(nodes), always)
     assert found == ("a", "c")
 
 
-def test_nothing_is_found_where_nothing_helps() -> None:
+def test_nothing_is_found_if_no_part_helps() -> None:
     assert fewest_in_float([("a",), ("b",), ("c",)], lambda nodes: False, always) is None
 
 
-def test_it_ends_when_the_time_is_up() -> None:
+def test_the_search_ends_at_its_time_limit() -> None:
     assert fewest_in_float([("a",), ("b",)], lambda nodes: True, lambda: False) is None

@@ -1,4 +1,4 @@
-"""What a person is told of a decision."""
+"""The reasons of a decision, for people."""
 
 from dataclasses import replace
 
@@ -11,13 +11,13 @@ from service.quantization.search.reasons import Standing, Verdict, decide, refut
 from tests.quantization.candidates import FP32, GOAL, candidate
 
 
-def test_speed_below_noise_keeps_fp32_and_says_why() -> None:
+def test_speed_below_noise_keeps_fp32_with_a_reason() -> None:
     decision = decide([candidate("a", 1.1)], FP32, GOAL)
     assert decision.winner is None
     assert "Less than 1.15 x, or too slow: 1 (the best, a: 1.10 x" in decision.reason
 
 
-def test_no_candidate_at_all_keeps_fp32() -> None:
+def test_fp32_stays_without_candidates() -> None:
     assert "nothing that ONNX Runtime's tools can quantize" in decide([], FP32, GOAL).reason
     assert "the time budget ended before any of 18 recipes" in decide([], FP32, GOAL, 18).reason
 
@@ -34,7 +34,7 @@ def test_a_failure_is_its_own_verdict() -> None:
     assert best([failed], FP32, GOAL) is None
 
 
-def test_what_other_rows_refute_does_not_win_and_is_told() -> None:
+def test_a_refuted_candidate_does_not_win_and_is_named() -> None:
     refuted = replace(candidate("lucky", 3.0), refuted="not confirmed: bad luck")
     assert verdict(refuted, FP32, GOAL).text == "not confirmed: bad luck"
     assert decide([refuted, candidate("honest", 2.0)], FP32, GOAL).winner == "honest"
@@ -44,7 +44,7 @@ def test_what_other_rows_refute_does_not_win_and_is_told() -> None:
     (0.0, 16, True), (0.01, 1000, True), (0.016, 1000, True), (0.017, 1000, False),
     (0.05, 16, True), (0.07, 16, False),
 ])  # fmt: skip
-def test_a_drop_that_chance_explains_refutes_nothing(drop: float, rows: int, held: bool) -> None:
+def test_a_drop_within_chance_refutes_nothing(drop: float, rows: int, held: bool) -> None:
     why = refutation(Quality("accuracy", 0.9 - drop, 0.9, ()), rows, GOAL)
     assert (why == "") == held
 
@@ -59,7 +59,7 @@ def test_a_larger_file_is_called_larger() -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_batches_that_are_allowed_to_vary_have_to_be_asked_of_serving(allowed: bool) -> None:
+def test_allowed_batch_variance_names_the_serving_setting(allowed: bool) -> None:
     goal = replace(GOAL, allow_batch_variance=allowed)
     reason = decide([candidate("a", 2.0, deviation=0.01)], FP32, goal).reason
     assert "is served row by row" in reason
