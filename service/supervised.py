@@ -32,8 +32,8 @@ class Seat:
 
     ``channel`` is the socket to the supervisor. Other workers pass connections to ``inbox``;
     ``outboxes`` are the sockets to all workers, by number. ``cores`` is its share of the cores,
-    ``machine`` the cores of all workers. ``again``: another process had this place before, or the
-    fleet has been ready before. ``late``: accept connections only when ready.
+    ``machine`` what a run may use while no worker runs a model. ``again``: another process had this
+    place before, or the fleet has been ready before. ``late``: accept connections only when ready.
     """
 
     worker: int
@@ -162,11 +162,19 @@ def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
         given["port"],
         given["key"],
         given["cores"],
-        LoneCores(given["all_threads"], tuple(given["all_cores"])),
+        LoneCores(given["all_threads"], _beside(given["all_cores"])),
         given["again"],
         given["late"],
         told["parent"],
     )
+
+
+def _beside(cores: list[int]) -> tuple[int, ...]:
+    """Return the cores for the threads beside the one that calls a run. If this process is bound to
+    one core, that core is taken: a thread that spins there would wait for the caller."""
+    own = os.sched_getaffinity(0) if cores else set()
+    others = [core for core in cores if core not in own]
+    return tuple(others if len(own) == 1 and others else cores)
 
 
 def _end_with(parent: int) -> None:
