@@ -8,18 +8,8 @@ import pytest
 from onnx import TensorProto
 
 from service.core.errors import InputRejected, LoadFailed
-from service.engine.runtime.opening import SessionOptions
-from service.engine.runtime.session import Session
 from tests.engine import axes_graphs, graphs
-
-
-def session(model: onnx.ModelProto, folder: Path, threads: int = 1) -> Session:
-    return Session(graphs.save(model, folder) / "model.onnx", SessionOptions(threads))
-
-
-def identity(kind: int, shape: graphs.Shape = ("batch", 3)) -> onnx.ModelProto:
-    ends = (graphs.value("x", shape, kind), graphs.value("y", shape, kind))
-    return graphs.model([graphs.node("Identity", "x", to="y")], ends[:1], ends[1:])
+from tests.engine.sessions import identity, session
 
 
 def test_unnamed_axes_have_unknown_lengths(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 """How ONNX Runtime opens a model: kernels, threads, and the reasons of rejected files."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +13,7 @@ from service.engine.cpu.kernels import Kernels
 from service.engine.runtime.opening import SessionOptions
 from service.engine.runtime.session import Session
 from tests.engine import graphs, quantizers
-
-
-def session(model: onnx.ModelProto, folder: Path, threads: int = 1) -> Session:
-    return Session(graphs.save(model, folder) / "model.onnx", SessionOptions(threads))
-
-
-def python(program: str, home: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HOME": str(home), **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def identity(kind: int, shape: graphs.Shape = ("batch", 3)) -> onnx.ModelProto:
-    ends = (graphs.value("x", shape, kind), graphs.value("y", shape, kind))
-    return graphs.model([graphs.node("Identity", "x", to="y")], ends[:1], ends[1:])
+from tests.engine.sessions import python, session
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
 """One graph on ONNX Runtime: all datatypes as inputs and outputs, errors with a reason, no side
 effects."""
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -14,19 +11,9 @@ from onnx import TensorProto
 
 from service.core.errors import InputRejected
 from service.core.tensors import DATATYPES, Overriding
-from service.engine.runtime.opening import SessionOptions
-from service.engine.runtime.session import Session
 from tests.engine import axes_graphs, graphs
+from tests.engine.sessions import identity, python, session
 from tests.tiny_models import DATATYPES as KINDS
-
-
-def session(model: onnx.ModelProto, folder: Path, threads: int = 1) -> Session:
-    return Session(graphs.save(model, folder) / "model.onnx", SessionOptions(threads))
-
-
-def identity(kind: int, shape: graphs.Shape = ("batch", 3)) -> onnx.ModelProto:
-    ends = (graphs.value("x", shape, kind), graphs.value("y", shape, kind))
-    return graphs.model([graphs.node("Identity", "x", to="y")], ends[:1], ends[1:])
 
 
 def test_tests_cover_all_datatypes_of_the_protocol() -> None:
@@ -119,17 +106,6 @@ def test_a_copy_may_have_more_threads(tmp_path: Path) -> None:
     two, row = one.copy(threads=2), np.ones((1, 32), np.float32)
     assert (one.options.threads, two.options.threads, one.copy().options.threads) == (1, 2, 1)
     assert two.run((row,))[0] == pytest.approx(one.run((row,))[0])
-
-
-def python(program: str, home: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HOME": str(home), **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_telemetry_is_off_before_onnx_runtime_is_imported(tmp_path: Path) -> None:
