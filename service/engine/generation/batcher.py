@@ -13,6 +13,7 @@ from service.core.errors import (
     DeadlineExceeded,
     NotReady,
     QuantserveError,
+    QueueFull,
     ShuttingDown,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped, TokensGenerated
@@ -21,6 +22,7 @@ from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays
+from service.core.waiting import WaitEstimate
 from service.engine.generation.answer import Answer
 from service.engine.generation.lane import Job, Lane, News, Report, Shared
 from service.engine.generation.language_model import LanguageModel
@@ -72,6 +74,8 @@ class GenerationBatcher:
         self._on_lost = on_lost
         self._watch = StepWatch(label, limits, self._living, self._give_up, clock)
         self._drained: asyncio.Future[None] | None = None
+        # The time from one finished answer to the next while requests wait, for Retry-After.
+        self._pace = WaitEstimate(len(self._lanes), 1)
         self.instances = len(self._lanes)
         for number, lane in enumerate(self._lanes):
             lane.start(f"{self._model}-{number}")
@@ -137,9 +141,13 @@ class GenerationBatcher:
         wait = self._timeout if request.timeout is None else request.timeout
         deadline = None if wait is None else now + wait
         entry = Entry(job, prompt, request.priority, now, deadline)
-        with shared.news:
-            shared.waiting.admit(entry)
-            shared.news.notify_all()
+        try:
+            with shared.news:
+                shared.waiting.admit(entry)
+                shared.news.notify_all()
+        except QueueFull as full:
+            full.retry_after = self.waiting * self._pace.pace / 2
+            raise
         self._entries[job] = entry
         self._watch.begin()
         if wait is not None:
@@ -199,6 +207,7 @@ class GenerationBatcher:
                 continue
             if isinstance(news, QuantserveError) or news.finish is not None:
                 self._finish(job, news)
+                self._pace.finished(1, self._clock(), bool(self.waiting))
             else:
                 job.stream.tell(news)
         tokens = len(report.first) + len(report.between)

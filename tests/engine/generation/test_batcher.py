@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from service.core.errors import (
 from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, TokensGenerated
 from service.core.generation import FinishReason, SamplingParameters
 from service.core.requests import Terms
-from tests.engine.generation.tiny_batcher import GREEDY, batcher, request, whole
+from service.engine.generation.batcher import GenerationBatcher
+from tests.engine.generation.tiny_batcher import GREEDY, batcher, language, request, whole
 from tests.patience import PATIENCE
 
 SETTINGS: list[dict[str, Any]] = [
@@ -79,6 +81,22 @@ async def test_a_closed_stream_frees_its_row(tmp_path: Path) -> None:
     chosen = sum(each.chosen for each in events if isinstance(each, TokensGenerated))
     assert chosen < 100
     assert [e.outcome for e in events if isinstance(e, RequestDropped)] == [Outcome.CANCELLED]
+
+
+async def test_a_full_queue_estimates_when_it_has_room(tmp_path: Path) -> None:
+    ticks = count(step=10.0)  # each reading of the clock is ten seconds after the one before
+    found = GenerationBatcher(
+        ("tiny", 1), language(tmp_path, rows=1), lambda _: None, limit=4, clock=lambda: next(ticks)
+    )
+    await asyncio.gather(*(whole(found.generate(request(max_tokens=2))) for _ in range(4)))
+    streams = [found.generate(request(max_tokens=100))]
+    while found.waiting:
+        await asyncio.sleep(0.001)
+    streams += [found.generate(request()) for _ in range(4)]
+    with pytest.raises(QueueFull) as full:
+        found.generate(request())
+    assert full.value.retry_after >= 4 * 10 / 2
+    found.close()
 
 
 async def test_a_full_queue_refuses_requests(tmp_path: Path) -> None:
