@@ -25,7 +25,13 @@ def language(folder: Path) -> LanguageModel:
     return found
 
 
-@pytest.mark.parametrize("recipe", recipes(saturates=False), ids=lambda each: each.name)
+def test_weights_of_eight_bits_are_tried_on_every_processor() -> None:
+    everywhere = recipes(saturates=False)
+    assert set(everywhere) < set(recipes(saturates=True))
+    assert not any("7-bit" in each.name for each in everywhere)
+
+
+@pytest.mark.parametrize("recipe", recipes(saturates=True), ids=lambda each: each.name)
 def test_a_recipe_gives_a_version_that_serves(recipe: Recipe, tmp_path: Path) -> None:
     source, target = tiny_llama.write(tmp_path / "source/1"), tmp_path / "target/1"
     build(recipe, source, target, TEXTS.tolist())
