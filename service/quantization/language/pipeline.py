@@ -43,7 +43,7 @@ from service.quantization.search.reasons import decide
 from service.quantization.search.task import Outcome, Step
 from service.quantization.search.workplace import scratch_folder, sha256
 
-METRIC = "perplexity of FP32 by its own"
+METRIC = "perplexity ratio, FP32 to candidate"
 SECONDS = 1800.0
 """The time limit of one trial."""
 BUILD_SECONDS = 4 * 3600.0

@@ -146,6 +146,11 @@ def test_on_a_phone_a_candidate_is_a_card_with_its_verdict_and_recipe_first() ->
     assert '<td class="n" data-head="speed, batch 1">2.00 x</td>' in text
 
 
+def test_a_report_without_outputs_has_no_table_of_outputs() -> None:
+    assert "Quality of the outputs" in page(REPORT)
+    assert "Quality of the outputs" not in page(with_outputs())
+
+
 def test_no_top_1_is_shown_without_classes() -> None:
     assert "top-1" in page(REPORT)
     assert "top-1" not in page(with_outputs(OutputQuality("y", None, 1.0, 40.0, 0, 1.0, 0)))
