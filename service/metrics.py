@@ -34,7 +34,7 @@ from service.core.statistics import (
 )
 from service.engine.cpu.providers import RUNTIME_VERSION
 from service.engine.host.resources import memory_limit
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.split_batcher import Batcher

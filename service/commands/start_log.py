@@ -18,7 +18,7 @@ from service.commands.table import (
     unserved,
 )
 from service.core.lifecycle import State
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.repository.model import Model
 from service.engine.repository.repository import ModelRepository
 from service.logs import json_line

@@ -11,7 +11,7 @@ from textwrap import TextWrapper
 from service.core.batching import BatchingMode
 from service.core.layout import PassedOver
 from service.core.tensors import TensorSpec
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.loading.plan import Plan
 from service.engine.repository.model import Model
 from service.engine.repository.repository import ModelRepository

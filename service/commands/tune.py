@@ -30,7 +30,8 @@ from service.engine.cpu.machine import read_machine
 from service.engine.cpu.providers import Provider, installed
 from service.engine.host.resources import usable_cores
 from service.engine.loading.all_cores import lone_session
-from service.engine.loading.loader import Loaded, Opened, open_version, warm_up
+from service.engine.loading.loaded import Loaded, Opened
+from service.engine.loading.loader import open_version, warm_up
 from service.engine.loading.trials import Trial, batch, batch_sizes, compare, measure
 from service.engine.loading.tuning_file import tuning_path, write_tuning
 from service.engine.runtime.session import Session

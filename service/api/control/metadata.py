@@ -9,7 +9,7 @@ from service import __version__
 from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
 from service.core.tensors import Signature, TensorSpec
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.triton.configuration import CUT, LARGER, PLATFORM, REFUSED

@@ -5,6 +5,7 @@ images             whether a version accepts images, and their settings
 text               tokenizer, task and lengths of a model that accepts texts
 lanes              how many threads decode a language model
 loader             read, load, probe, plan
+loaded             the values that describe a loaded version
 thread             a thread for one load, which may never end
 turns              when versions are loaded
 rehearsal          a first load in a separate process

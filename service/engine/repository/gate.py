@@ -26,7 +26,7 @@ from service.core.gate import (
 from service.core.tensors import Array, Arrays
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.loading.probe import run_together
 from service.engine.onnx_file.summary import file_size, summarise
 from service.engine.runtime.execution import Control, Places

@@ -33,7 +33,8 @@ from service.core.lifecycle import State
 from service.core.names import displayed
 from service.core.tensors import Signature
 from service.engine.host.heap import forget_frames, free
-from service.engine.loading.loader import Loaded, open_version, warm_up
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import open_version, warm_up
 from service.engine.loading.rehearsal import rehearse
 from service.engine.loading.thread import LoadingThread
 from service.engine.loading.tuning_file import with_tuning

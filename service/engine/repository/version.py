@@ -19,7 +19,7 @@ from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
 from service.engine.host.heap import free
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.replies import Reply

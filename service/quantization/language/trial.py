@@ -18,7 +18,8 @@ from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.teacher import force
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 
 CONTEXT, PROMPT, STEPS = 256, 64, 4
 """The number of tokens in the cache, in a prompt, and in a turn."""

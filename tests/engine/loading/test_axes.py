@@ -13,7 +13,8 @@ from service.core.batching import BatchingMode
 from service.core.errors import ExecutionFailed
 from service.core.tensors import Arrays, Signature
 from service.engine.loading.axes import MOST_GROUPS, Counts, counts_taken
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from service.engine.repository.gate import answers
 from service.engine.runtime.session import new_control
 from tests.engine import axes_graphs, graphs

@@ -11,7 +11,8 @@ import pytest
 from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from tests.engine import graphs, quantizers
 
 ROOT = Path(__file__).parents[3]

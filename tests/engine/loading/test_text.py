@@ -10,7 +10,8 @@ from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.core.texts import Pooling, Task
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from service.engine.loading.text import buckets
 from tests import tiny_models, tiny_texts
 from tests.engine.text.made import loaded

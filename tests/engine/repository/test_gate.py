@@ -9,7 +9,8 @@ import pytest
 from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.engine.host.resources import resident_bytes
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from service.engine.repository.gate import Abandoned, answers, budget_check, room_check, room_left
 from service.engine.runtime.session import new_control
 from tests.repositories import put, scale

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from service.core.errors import ExecutionFailed, GateFailed, NotReady
 from service.core.versions import Pin
-from service.engine.loading.loader import Loaded, Opened
+from service.engine.loading.loaded import Loaded, Opened
 from service.engine.repository import rollout
 from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.runtime.session import Session

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from service.config.model import ModelConfig
 from service.core.errors import LoadFailed
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from service.engine.runtime.custom_ops import library, missing_operator
 from tests.engine import graphs
 from tests.parts import OPERATORS

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from service.config.model import ModelConfig
-from service.engine.loading.loader import Loaded, load
+from service.engine.loading.loaded import Loaded
+from service.engine.loading.loader import load
 from service.engine.text.model import TextModel
 from tests import tiny_texts
 

@@ -15,7 +15,7 @@ from service.core.events import BatchExecuted, Event
 from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.core.texts import MOST_CHARACTERS, MOST_TEXTS, Prompt, TextOptions
-from service.engine.loading.loader import Loaded
+from service.engine.loading.loaded import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.session import new_control
 from service.engine.text.batcher import TextBatcher
