@@ -84,4 +84,4 @@ def test_a_repository_that_kserve_mounts_keeps_its_names(tmp_path: Path) -> None
     with running(tmp_path / "mnt", "--name", "my-service", "--no-pin") as served:
         assert served.ask(infer("resnet")).json["outputs"][0]["data"] == [2, 10]
         refused = served.ask(infer("my-service"))
-        assert refused.status == 404 and "--name names the model" in refused.json["error"]
+        assert refused.status == 404 and "--name is for a model" in refused.json["error"]

@@ -122,7 +122,7 @@ def test_no_request_is_lost_when_the_server_stops_under_load(
     assert server.process.wait(PATIENCE) == 0, server.log.read_text()
     assert {status for client in clients for status in client.statuses} == {200}
     assert sum(client.lost for client in clients) == 0
-    assert server.logged()[-1]["message"].startswith("stopped: every request")
+    assert server.logged()[-1]["message"].startswith("stopped: all admitted requests")
 
 
 def test_readiness_fails_before_the_port_is_closed(

@@ -193,7 +193,7 @@ W = ("w.bin", WEIGHTS)
 BAD_SETS: dict[str, tuple[Files, int, str]] = {
     "cut weights": ([G, ("w.bin", WEIGHTS[1:])], 400, "'w.bin' has 15 bytes, tensor 'w' needs 16"),
     "a file too many": ([G, W, ("b", b"")], 400, "the upload has 'b'"),
-    "the same twice": ([G, W, W], 400, "twice"),
+    "the same twice": ([G, W, W], 400, "two files"),
     "a path out": ([G, ("../w.bin", WEIGHTS)], 400, "'..'"),
     "an absolute path": ([G, ("/etc/w.bin", WEIGHTS)], 400, "expected 1 to 128"),
     "a line's end": ([G, ("w.bin\n", WEIGHTS)], 400, "expected 1 to 128"),
