@@ -403,7 +403,9 @@ def test_a_dynamic_model_is_converted_without_its_source(
 
 def test_a_conversion_requires_one_of_the_two_files(data: Path, tmp_path: Path) -> None:
     options = QuantizeOptions(None, str(data), models=tmp_path / "models", name="it")
-    with pytest.raises(ConfigError, match="give an FP32 model, or a quantized model with --from-int8"):
+    with pytest.raises(
+        ConfigError, match="give an FP32 model, or a quantized model with --from-int8"
+    ):
         carry_out(options)
     options = QuantizeOptions(None, str(data), models=tmp_path / "models")
     with pytest.raises(ConfigError, match="is not a valid model name"):
