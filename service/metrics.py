@@ -109,9 +109,9 @@ class Metrics(Collector):
         self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
-        # ONNX Runtime's own, since several packages install it.
+        # Several packages install ONNX Runtime, so its own version counts.
         packages = {name: version_of(name) for name in ("numpy", "fastapi")}
-        packages = {"onnxruntime": RUNTIME_VERSION, **packages}
+        packages["onnxruntime"] = RUNTIME_VERSION
         self._build = {"version": __version__, "python": platform.python_version(), **packages}
         self._memory_limit = float(memory_limit())
         self._registry = CollectorRegistry()

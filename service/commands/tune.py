@@ -27,7 +27,7 @@ from service.core.tuning import (
 )
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
-from service.engine.cpu.providers import Provider, installed
+from service.engine.cpu.providers import Provider, beside_cpu
 from service.engine.host.resources import usable_cores
 from service.engine.loading.all_cores import lone_session
 from service.engine.loading.loaded import Loaded, Opened
@@ -196,7 +196,7 @@ def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
     if not Kernels.asked(asked.kernels) and "INT8" in str(loaded.precision):
         others += [each.value for each in Kernels]
     if "provider" not in asked.model_fields_set:
-        others += [each.value for each in installed() if each is not Provider.CPU]
+        others += [each.value for each in beside_cpu()]
     return [own, *(each for each in others if each != own)]
 
 

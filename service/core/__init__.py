@@ -39,6 +39,7 @@ names             names in a model repository
 non_finite        comparison of arrays that hold NaN and infinity
 padding           padding of variable lengths
 requests          requests and answers, independent of the wire format
+queue_limit       when a queue admits no further request
 response_cache    cached outputs of earlier requests
 run_limits        time limits of a run
 shapes            shapes that may be the reason why a run failed

@@ -13,13 +13,12 @@ from typing import Generic, NamedTuple, TypeVar
 
 from service.core.errors import QueueFull
 from service.core.padding import Padding
+from service.core.queue_limit import is_full
 from service.core.tensors import Arrays
 
 Reply = TypeVar("Reply")
 RUN_ROWS = 64
 """Default for the largest number of rows in one run."""
-MOST_FILLED = 2
-"""Waiting requests of all priorities, as a multiple of the limit for one priority."""
 
 
 class BatchingMode(StrEnum):
@@ -162,7 +161,7 @@ class BatchQueue(Generic[Reply]):
         behind = sum(
             [len(lane.entries) for name, lane in self._lanes.items() if name[0] > priority]
         )
-        if self._size - behind >= limit or self._size >= MOST_FILLED * limit:
+        if is_full(limit, self._size, behind):
             raise QueueFull(
                 f"{self._size} requests are waiting and 1 more would exceed the limit of {limit}"
             )
@@ -174,7 +173,7 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: the queue is full; the entry is not added.
         """
-        if self._size >= self._policy.max_queue and not admitted:
+        if not admitted:
             self.check_room(entry.priority)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)

@@ -57,6 +57,11 @@ def installed() -> list[Provider]:
     return [each for each in Provider if each.installed]
 
 
+def beside_cpu() -> list[Provider]:
+    """Return the providers of this build other than the CPU provider."""
+    return [each for each in installed() if each is not Provider.CPU]
+
+
 def check_installed(provider: Provider) -> None:
     """Check that this build of ONNX Runtime has a provider.
 

@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from service.core.batching import MOST_FILLED
 from service.core.errors import QueueFull
+from service.core.queue_limit import is_full
 
 Work = TypeVar("Work")
 
@@ -87,7 +87,7 @@ class Waiting(Generic[Work]):
         """
         waiting = len(self)
         behind = sum(len(lane) for level, lane in self._lanes.items() if level > entry.priority)
-        if waiting - behind >= self.limit or waiting >= MOST_FILLED * self.limit:
+        if is_full(self.limit, waiting, behind):
             raise QueueFull(f"{waiting} requests are waiting, the limit is {self.limit}")
         self._lanes.setdefault(entry.priority, deque()).append(entry)
 
@@ -173,7 +173,7 @@ class Scheduler(Generic[Work]):
         return self._joining[place] if place < len(self._joining) else None
 
     def ran(self, step: Step[Work]) -> None:
-        """Note that a step has ended: its tokens are in the cache."""
+        """Record that a step has ended: its tokens are in the cache."""
         for entry in step.decode:
             entry.cached += 1
         for prefill in step.prefills:

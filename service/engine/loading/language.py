@@ -145,27 +145,17 @@ def try_out(
     instances = given.instances.count or choose(rates)
     threads, rows, note = given.instances.threads or 1, ceil(slots / instances), ""
     trial = _trial(parts, session, rows)
-    deviation, least_rows = _deviation(trial, parts.config.vocab_size), 1
-    if deviation > given.batching.tolerance and rows > 1:
-        moves = f"scores change by {percent(deviation)} with the other rows of a batch"
-        second = _trial(parts, session, rows, least_rows=2)
-        if given.batching.combine == "always":
-            note = f"{moves}; combined anyway, as model.toml says"
-        elif given.batching.combine == "auto" and (
-            _deviation(second, parts.config.vocab_size) <= given.batching.tolerance
-            and worth_joining(_seconds(trial, 1), _seconds(trial, rows), rows)
-        ):
-            lone = _seconds(trial, 1) / _seconds(second, 1)
-            note = (
-                "a single row is computed differently from several on this machine: each step runs"
-                f" at least two rows, and a lone request has {lone:.0%} of its speed; combine ="
-                ' "never" in model.toml decodes one request at a time at full speed'
-            )
-            trial, deviation, least_rows = second, 0.0, 2
-        else:
-            rows, note = 1, f"{moves}: an instance decodes one request at a time"
+    deviation = _deviation(trial, parts.config.vocab_size)
     if given.batching.combine == "never":
         rows, note = 1, "model.toml says never to combine"
+    elif deviation > given.batching.tolerance and rows > 1:
+        moves = f"scores change by {percent(deviation)} with the other rows of a batch"
+        if given.batching.combine == "always":
+            note = f"{moves}; combined anyway, as model.toml says"
+        elif joined := _with_second_row(parts, session, trial, rows, given.batching.tolerance):
+            trial, deviation, note = joined
+        else:
+            rows, note = 1, f"{moves}: an instance decodes one request at a time"
     seconds = {count: _seconds(trial, count) for count in sorted({1, rows})}
     room = _room(most_bytes)
     plan = plan_cache(
@@ -180,7 +170,7 @@ def try_out(
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
     decoders = tuple(
-        Decoder(session, parts.config, rows, plan.context, new_control(), least_rows)
+        Decoder(session, parts.config, rows, plan.context, new_control(), trial.least_rows)
         for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
@@ -205,6 +195,24 @@ def _trial(parts: LanguageParts, session: Session, rows: int, least_rows: int = 
     """Create a decoder with a short cache, for at least as many rows as are tried."""
     rows = max(rows, len(TRIAL_LENGTHS))
     return Decoder(session, parts.config, rows, TRIAL_CONTEXT, parts.control, least_rows)
+
+
+def _with_second_row(
+    parts: LanguageParts, session: Session, trial: Decoder, rows: int, tolerance: float
+) -> tuple[Decoder, float, str] | None:
+    """Try to run a single row with a second one. Return the decoder for it, how far its scores
+    change, and the note; None if they still change, or if rows are not enough faster together."""
+    second = _trial(parts, session, rows, least_rows=2)
+    deviation, one = _deviation(second, parts.config.vocab_size), _seconds(trial, 1)
+    if deviation > tolerance or not worth_joining(one, _seconds(trial, rows), rows):
+        return None
+    share = one / _seconds(second, 1)
+    note = (
+        "a single row is computed differently from several on this machine: each step runs at least"
+        f" two rows, and a lone request has {share:.0%} of its speed; combine ="
+        ' "never" in model.toml decodes one request at a time at full speed'
+    )
+    return second, deviation, note
 
 
 def worth_joining(one: float, several: float, rows: int) -> bool:

@@ -21,7 +21,7 @@ from service.core.errors import FileUnreadable, LoadFailed
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
-from service.engine.cpu.providers import Provider, installed
+from service.engine.cpu.providers import beside_cpu
 from service.engine.onnx_file.opening import open_model
 from service.engine.storage.folder import VersionFiles, is_language_model
 from service.files import read_small, replace_text
@@ -64,8 +64,8 @@ def tuning_path(files: VersionFiles, cores: int) -> Path:
         "cores": cores,
         "ort": onnxruntime.__version__,
     }
-    if others := [each.value for each in installed() if each is not Provider.CPU]:
-        key["providers"] = others
+    if others := beside_cpu():
+        key["providers"] = [each.value for each in others]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return files.shared / FOLDER / f"{digest[:16]}.json"
 

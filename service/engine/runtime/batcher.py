@@ -346,7 +346,7 @@ class DynamicBatcher:
             self._slots.give_back(instance)
             self._finish(batch, execution)
         else:
-            alone = not self._queue and self._seat.all_free
+            alone = self._slots.has_lone and not self._queue and self._seat.all_free
             runner = self._slots.runner(instance, alone=alone)
             self._seat.begin()
             running = self._runs.begin(instance, batch, runner)

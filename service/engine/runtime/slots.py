@@ -29,6 +29,11 @@ class Slots:
         self._times = LoneTimes()
 
     @property
+    def has_lone(self) -> bool:
+        """True if there is an instance for batches that run alone."""
+        return self._lone is not None
+
+    @property
     def any_free(self) -> bool:
         """True if there is a free slot."""
         return bool(self._free)
@@ -77,6 +82,6 @@ class Slots:
         return self._lone
 
     def ran(self, runner: Instance, rows: int, seconds: float) -> None:
-        """Note that a run has ended. Its time counts if it was alone."""
+        """Record that a run has ended. Its time counts if it was alone."""
         if self._lone is not None and not self._until_lone:
             self._times.ran(rows, seconds, wide=runner is self._lone)
