@@ -253,7 +253,7 @@ class TracedInference(Inference):
         self._traces: dict[Exchange, Trace] = {}
 
     def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
-        """As without tracing, in a span."""
+        """Extend the method of the base class: run it in a span."""
         trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
         super().admit(exchange, headers, body, _TracedReply(reply, trace))
 
@@ -265,29 +265,29 @@ class TracedInference(Inference):
         reply: Reply,
         alone: bool = False,
     ) -> None:
-        """As without tracing, in a span."""
+        """Extend the method of the base class: run it in a span."""
         trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
         super().admit_read(exchange, headers, request, _TracedReply(reply, trace), alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
     ) -> None:
-        """As without tracing, in the span that ``admit`` has begun."""
+        """Extend the method of the base class: run it in the span that ``admit`` began."""
         reply = _TracedReply(reply, self._traces[exchange])
         await super().admit_elsewhere(exchange, headers, body, reply)
 
     async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """As without tracing, with the span's context for the client."""
+        """Extend the method of the base class: add the span's context for the client."""
         began = perf_counter()
         return self._encoded(exchange, await super().answer_elsewhere(exchange, outputs), began)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """As without tracing, with the span's context for the client."""
+        """Extend the method of the base class: add the span's context for the client."""
         began = perf_counter()
         return self._encoded(exchange, super().answer(exchange, outputs), began)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
-        """As without tracing, with the span's context for the client."""
+        """Extend the method of the base class: add the span's context for the client."""
         began = perf_counter()
         return self._encoded(exchange, super().refuse(exchange, error), began)
 

@@ -24,15 +24,15 @@ LONGEST = {
     "FP32": 19 + 1,
     "FP64": 25 + 1,
 }
-"""The most characters of an element in JSON, its comma included. A float is written with as few
-digits as its datatype allows."""
+"""The maximum number of characters of an element in JSON, its comma included. A float is written
+with as few digits as its datatype allows."""
 LONGEST_CLASS = {"FP16": 5 + 8, "FP64": 309 + 8}
-"""The most characters of a value with six decimals: 39 + 8 for other floats, ``LONGEST`` for
-integers."""
+"""The maximum number of characters of a value with six decimals: 39 + 8 for other floats,
+``LONGEST`` for integers."""
 FRAME = 256
 """Bytes of an answer without its names and elements, and the same again for each output."""
 ESCAPED = 6
-r"""The most bytes of one character in JSON: \u001f has six."""
+r"""The maximum number of bytes of one character in JSON: \u001f has six."""
 BRACKETS = 3
 """Bytes around a nested list: two brackets and a comma."""
 KEY = 4

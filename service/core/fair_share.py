@@ -85,7 +85,7 @@ class FairShare:
         self._active.add(claimant)
 
     def end(self, claimant: Claimant, seconds: float, more: bool = False) -> None:
-        """Note that a run has ended after ``seconds``. If the claimant has ``more`` to run, it
+        """Record that a run has ended after ``seconds``. If the claimant has ``more`` to run, it
         waits from now on: it could not ask while all of its instances were busy, and must not lose
         its turn."""
         took = seconds * claimant.threads
@@ -99,7 +99,7 @@ class FairShare:
         self._forget(claimant)
 
     def rest(self, claimant: Claimant) -> None:
-        """Note that the claimant has nothing to begin."""
+        """Record that the claimant has nothing to begin."""
         claimant.place = None
         self._forget(claimant)
 

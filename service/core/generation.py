@@ -72,7 +72,7 @@ class Constraint(Protocol):
         """Return a mask of the tokens that may come next, [vocabulary]."""
 
     def note(self, token: int) -> None:
-        """Note the token that was chosen."""
+        """Record the token that was chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Placement(NamedTuple):
 
 
 def place(settings: ImageSettings, size: tuple[int, int]) -> Placement:
-    """Compute where an image of this (width, height) lies in the input.
+    """Compute the placement of an image of this (width, height) in the model's input.
 
     Raises:
         SignatureMismatch: it is too long and narrow to be scaled.

@@ -41,11 +41,11 @@ class Mark:
         self._at = at
 
     def begin(self) -> None:
-        """Note that work begins."""
+        """Record that work begins."""
         self._table[self._at] = 1
 
     def end(self) -> None:
-        """Note that work has ended."""
+        """Record that work has ended."""
         self._table[self._at] = 0
 
 
@@ -88,7 +88,7 @@ class Ledger:
 
     @contextmanager
     def at_work(self, work: Work) -> Iterator[None]:
-        """Note a piece of work that is no request, such as loading."""
+        """Record a piece of work that is no request, such as loading."""
         mark = self.mark(work)
         mark.begin()
         try:

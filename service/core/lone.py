@@ -42,6 +42,6 @@ class LoneTimes:
         return better != (self._asked % TRIES[better] == 0)
 
     def ran(self, rows: int, seconds: float, *, wide: bool) -> None:
-        """Note the time of a run that was alone from its beginning to its end."""
+        """Record the time of a run that was alone from its beginning to its end."""
         before = self._seconds.get(wide, seconds / rows)
         self._seconds[wide] = before * FADES + seconds / rows * (1 - FADES)

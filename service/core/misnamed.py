@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 MOST = 8
-"""The most names of each kind in a message."""
+"""The maximum number of names of each kind in a message."""
 SHOWN = ".200"
 """Format of a name in a message: names come from requests and may have any length."""
 COMPARED = 2**12

@@ -28,7 +28,7 @@ class WaitEstimate:
         self._finished: float | None = None
 
     def ran(self, rows: int, seconds: float) -> None:
-        """Note the rows and the time of a run."""
+        """Record the rows and the time of a run."""
         self._count = self._count * FADES + 1
         self._rows = self._rows * FADES + rows
         self._seconds = self._seconds * FADES + seconds
@@ -36,7 +36,7 @@ class WaitEstimate:
         self._products = self._products * FADES + rows * seconds
 
     def finished(self, rows: int, now: float, waiting: bool) -> None:
-        """Note that a run of ``rows`` rows has finished. ``waiting``: requests are left in the
+        """Record that a run of ``rows`` rows has finished. ``waiting``: requests are left in the
         queue."""
         if self._finished is not None:
             self._between = self._between * FADES + now - self._finished

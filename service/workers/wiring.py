@@ -75,7 +75,7 @@ class Fleet:
         return SharedMetrics(own, counted, self.member)
 
     def handover(self, create: Create) -> Handover:
-        """Return the handover that balances connections among workers."""
+        """Create the handover, which balances connections among workers."""
         return Handover(self.member.seat, create)
 
 

@@ -16,7 +16,7 @@ from service.engine.storage.publishing import File
 MAX_BOUNDARY = 200
 MAX_HEADER = 4096
 MAX_HEADERS = 8
-"""The most header lines of one part; ``MAX_HEADER`` is the most bytes of a line."""
+"""The maximum number of header lines of one part; ``MAX_HEADER`` is the most bytes of a line."""
 DIGEST = "X-Content-Sha256"
 
 

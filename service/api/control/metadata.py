@@ -15,7 +15,8 @@ from service.engine.repository.version import ModelVersion
 from service.triton.configuration import CUT, LARGER, PLATFORM, REFUSED
 
 MOST_LISTED = 32
-"""The most optional inputs that are listed: an old export has every weight as one."""
+"""The maximum number of optional inputs to list. Old exports declare every weight as an optional
+input."""
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",

@@ -34,7 +34,8 @@ class InstanceGroup(BaseModel):
 
 
 class QueuePolicy(BaseModel):
-    """The most requests in the queue, and the most time that a request waits; 0: no limit."""
+    """The maximum number of requests in the queue, and the most time that a request waits; 0: no
+    limit."""
 
     max_queue_size: int
     default_timeout_microseconds: int

@@ -34,7 +34,7 @@ Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
 FILE = "file:"
 SAME = "the ONNX file defines the inputs and outputs"
 MAX_VALUES = 16 * 1024
-"""The most values in the JSON of one request, as counted by ``json_size``."""
+"""The maximum number of values in the JSON of one request, as counted by ``json_size``."""
 BASE64_PIECE = 256 * 1024
 """Characters that are decoded at once."""
 

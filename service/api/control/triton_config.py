@@ -47,7 +47,7 @@ def _refuse_code(document: Any) -> None:
 
 
 def _snake_case(value: Any) -> Any:
-    """Convert keys from the form of protobuf's JSON (camelCase) to that of its text format."""
+    """Convert the keys of protobuf JSON (camelCase) to protobuf field names (snake_case)."""
     if isinstance(value, dict):
         return {re.sub("[A-Z]", _lower, key): _snake_case(each) for key, each in value.items()}
     return [_snake_case(each) for each in value] if isinstance(value, list) else value

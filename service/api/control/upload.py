@@ -26,7 +26,7 @@ from service.engine.storage.root import Root
 SLOWEST = 10_000
 """Bytes per second that a sender must reach on average after its first ``seconds``."""
 MOST_SHOWN = 8
-"""The most files in the command that a refusal shows."""
+"""The maximum number of files in the command that a refusal shows."""
 KEY = "QUANTSERVE_ADMIN_KEY"
 BINARY = {"type": "string", "format": "binary"}
 BODY = {
@@ -70,7 +70,8 @@ ERRORS: Responses = (
 
 
 class UploadLimits(NamedTuple):
-    """The most bytes of a version's files, and the most seconds without data from the sender."""
+    """The maximum number of bytes of a version's files, and the most seconds without data from the
+    sender."""
 
     bytes: int
     seconds: float

@@ -17,7 +17,7 @@ GZIP = {"application/gzip", "application/x-gzip", "application/x-tgz"}
 FRAMING = 4096 * MAX_FILES
 """Bytes that a form or archive may have in addition to its files: names, headers, padding."""
 STEP = 2**17
-"""The most bytes that are decompressed, and parsed as tar headers, without a pause."""
+"""The maximum number of bytes that are decompressed, and parsed as tar headers, without a pause."""
 HEAD = TAR_MAGIC_AT + len(TAR_MAGIC)
 GZIP_WINDOW = 31
 """zlib's window bits for the gzip format."""

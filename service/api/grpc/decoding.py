@@ -31,7 +31,7 @@ from service.core.sizes import HERE_BYTES
 from service.core.tensors import DATATYPES, Datatype, Tensor
 
 REPEATED = 2048
-"""The most bytes of a description that is cached."""
+"""The maximum number of bytes of a description that is cached."""
 
 
 class Described(NamedTuple):

@@ -23,13 +23,13 @@ LISTENERS = 8
 """Number of gRPC servers that share the port. One server accepts only one call in each iteration of
 the event loop, so that calls would rarely share a batch. Several servers accept that many calls."""
 MOST_CALLS = 8192
-"""The most concurrent calls; further calls are refused."""
+"""The maximum number of concurrent calls; further calls are refused."""
 MOST_STREAMS = 1024
 """Maximum concurrent calls per connection; the client queues further calls."""
 PING_MILLISECONDS = 60_000
 """Interval of keepalive pings on an idle connection."""
 PEM_BYTES = 2**20
-"""The most bytes of a file with certificates or a key."""
+"""The maximum number of bytes of a file with certificates or a key."""
 _log = logging.getLogger(__name__)
 
 

@@ -17,7 +17,8 @@ from service.core.errors import MalformedRequest
 from service.core.memory_budget import Reservation
 
 AHEAD = 64
-"""The most requests of one stream that are in progress or whose answers wait for the client."""
+"""The maximum number of requests of one stream that are in progress or whose answers wait for the
+client."""
 ERROR, RESPONSE, ID, PARAMETERS = 0x0A, 0x12, 0x1A, 0x22
 """Tags of the fields of ModelStreamInferResponse, and of two of ModelInferResponse."""
 FINAL = field(PARAMETERS, field(0x0A, b"triton_final_response") + field(0x12, b"\x08\x01"))

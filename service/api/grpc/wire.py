@@ -10,7 +10,8 @@ from typing import NamedTuple
 from service.core.errors import MalformedRequest
 
 MOST_FIELDS = 16 * 1024
-"""The most fields of one request: more than all allowed inputs, outputs and parameters."""
+"""The maximum number of fields of one request: more than all allowed inputs, outputs and
+parameters."""
 MODEL, VERSION, ID, RAW = 0x0A, 0x12, 0x1A, 0x3A
 """Tags of fields of ModelInferRequest, in one byte each."""
 TRUNCATED = "the message ends within a field: it is not a ModelInferRequest"

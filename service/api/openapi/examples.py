@@ -31,13 +31,13 @@ from service.files import read_small
 
 EXAMPLE_FILE = "example.json"
 MAX_VALUES = 1024
-"""The most values of a generated example: nobody reads a longer one."""
+"""The maximum number of values of a generated example: nobody reads a longer one."""
 MOST_BYTES = 2**18
-"""The most bytes of ``example.json``."""
+"""The maximum number of bytes of ``example.json``."""
 MAX_CELLS = 64
-"""The most values of an example that is shown as CSV."""
+"""The maximum number of values of an example that is shown as CSV."""
 MOST_GOLDEN = 2**24
-"""The most bytes of a golden set that is read to get one row."""
+"""The maximum number of bytes of a golden set that is read to get one row."""
 ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 LIKELY: dict[str, Any] = {
     "boolean": [True, False],

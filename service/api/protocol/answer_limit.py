@@ -42,7 +42,8 @@ LIST = 96
 
 
 class Size(NamedTuple):
-    """The most bytes of an answer, and the most bytes of additional memory to build it."""
+    """The maximum number of bytes of an answer, and the most bytes of additional memory to build
+    it."""
 
     answer: int
     building: int = 0

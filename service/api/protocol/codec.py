@@ -43,7 +43,7 @@ from service.core.tensors import DATATYPES, Datatype, Signature, Tensor, Written
 MAX_INPUTS = MAX_OUTPUTS = 4096
 NOTHING = memoryview(b"")
 REPEATED = 2048
-"""The most bytes of a JSON part that is cached."""
+"""The maximum number of bytes of a JSON part that is cached."""
 BINARY_INPUT = {"name", "datatype", "shape", "parameters"}
 SHORT = 512
 """Bytes; up to this size, a search for null is faster than a check of several outputs' arrays."""

@@ -26,7 +26,8 @@ from service.core.whereabouts import Labels
 BodyFormat = Literal["json", "csv", "csv without header"]
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 CELLS = 2**16
-"""The most cells that are in memory as text at the same time, unless one row has more."""
+"""The maximum number of cells that are in memory as text at the same time, unless one row has
+more."""
 
 
 def body_format(content_type: bytes | None) -> BodyFormat:

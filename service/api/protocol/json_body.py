@@ -13,7 +13,7 @@ from service.core.errors import BodyTimeout, BodyTooLarge
 
 COMPONENTS = "#/components/schemas/{model}"
 LIMIT = 64 * 1024
-"""The most bytes; all valid JSON bodies of the control plane are much smaller."""
+"""The maximum number of bytes; all valid JSON bodies of the control plane are much smaller."""
 SECONDS = 5.0
 """Timeout for such a small body to arrive."""
 

@@ -73,7 +73,7 @@ class ChatRequest(Asked):
 
     @property
     def limit(self) -> int | None:
-        """The most tokens of an answer."""
+        """The maximum number of tokens of an answer."""
         return self.max_completion_tokens or self.max_tokens
 
     @property

@@ -1,4 +1,4 @@
-"""Pauses of long work, which limit the time that it holds the GIL.
+"""Pauses in long computations, so that other threads get the GIL.
 
 Work on many elements calls its pace every ``EVERY`` elements. In a thread, ``Pace`` sleeps
 regularly, so that the event loop can run: without pauses, a computing thread releases the GIL every

@@ -13,7 +13,8 @@ from service.core.errors import BodyTimeout
 
 
 class Limits(NamedTuple):
-    """The most bytes of a request, the most seconds for it to arrive, and its memory budget."""
+    """The maximum number of bytes of a request, the most seconds for it to arrive, and its memory
+    budget."""
 
     bytes: int
     seconds: float

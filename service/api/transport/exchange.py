@@ -53,7 +53,7 @@ class Pictured(NamedTuple):
 
 
 class Exchange:
-    """A request and its result. Its fields are filled in step by step.
+    """A request and its result. The fields are set while the request is processed.
 
     Initial values are class attributes: this makes instances, one for each request, cheaper.
     """

@@ -44,7 +44,7 @@ class Cache:
         return sum(self._reached) * self.token_bytes
 
     def reach(self, row: int, length: int) -> None:
-        """Note that a row has ``length`` tokens in all."""
+        """Record that a row has ``length`` tokens in all."""
         if length > self._reached[row]:
             self._reached[row] = length
 

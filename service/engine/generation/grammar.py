@@ -43,7 +43,7 @@ class Grammar:
         return bits[: self._vocabulary].astype(bool)
 
     def note(self, token: int) -> None:
-        """Note the token that was chosen."""
+        """Record the token that was chosen."""
         self._matcher.consume_token(token)
 
 

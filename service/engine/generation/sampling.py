@@ -91,7 +91,7 @@ class Sampler:
         return float(self._random.random())
 
     def note(self, token: int) -> None:
-        """Note the token that was chosen."""
+        """Record the token that was chosen."""
         if self._constraint is not None:
             self._constraint.note(token)
         if self.parameters.penalised:

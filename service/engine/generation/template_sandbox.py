@@ -120,7 +120,7 @@ class _Guard:
                 self._set(ctypes.py_object(TooMuch))
 
     def over(self) -> None:
-        """Note that the thread has left the block."""
+        """Record that the time-limited block has ended in its thread."""
         with self._lock:
             self._over = True
             if self._raised:  # the exception may still be pending

@@ -133,7 +133,7 @@ class Regions:
         self._regions: dict[str, Region] = {}
 
     def find(self, name: str, where: str) -> Region:
-        """Return the region of a name, for a tensor.
+        """Return the region that is registered under a name.
 
         Raises:
             MalformedRequest: there is no such region.

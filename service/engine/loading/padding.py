@@ -23,7 +23,8 @@ from service.engine.runtime.execution import Run
 Shared = tuple[str, tuple[tuple[int, int], ...]]
 SETTING = "model.toml: batching.padding"
 MOST_TRIED = 16
-"""The most buckets to try at load. A model that accepts texts may have several hundred."""
+"""The maximum number of buckets to try at load. A model that accepts texts may have several
+hundred."""
 
 
 def padding_for(config: PaddingConfig, signature: Signature) -> Padding:

@@ -19,7 +19,7 @@ thread costs."""
 MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
 """Axis names that tf2onnx, PyTorch's two exporters and Paddle generate, a new one for each axis."""
 MOST_NAMES = 3
-"""The most inputs that a note names."""
+"""The maximum number of inputs that a note names."""
 LONG_SECONDS = 0.002
 """If one row takes at least this time, several threads are tried for it."""
 EFFICIENT = 0.7

@@ -23,7 +23,8 @@ INTEGER_RANGES = (64, 2, 1)
 64 fit most tables, and 0 fits even a graph with a single node."""
 
 MOST_ELEMENTS = 2**25
-"""The most elements of generated inputs. A scan of 256 x 256 x 256 has half as many."""
+"""The maximum number of elements of generated inputs. A scan of 256 x 256 x 256 has half as
+many."""
 FEW = 4
 """If there are fewer golden rows, generated rows are added. A few rows may have the same range,
 which hides that rows affect each other."""

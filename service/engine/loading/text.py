@@ -22,7 +22,7 @@ from service.engine.text.hub_files import HubFiles, read_hub_files
 from service.engine.text.model import IDS, MASK, ROLES, TextModel, TextSettings
 
 DEFAULT_LENGTH = 512
-"""The most tokens of a text, if no file states the limit of the model."""
+"""The maximum number of tokens of a text, if no file states the limit of the model."""
 FINE, COARSE, LONG = 4, 16, 128
 """Steps between buckets: up to 128 tokens, up to 1,024, and beyond. The fixed cost of a run of
 MiniLM is that of 6 tokens. So padding a row by more tokens costs more than sharing the run saves.

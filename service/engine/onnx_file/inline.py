@@ -42,7 +42,8 @@ INSIDE = {
 EXTERNAL = (14, 1)
 """The field data_location with the value EXTERNAL; without it, external entries have no effect."""
 NUMBERS = (2, 7)
-"""An attribute's floating-point fields. If it has a tensor or a graph, it has no other value."""
+"""The floating-point fields of AttributeProto. An attribute with a tensor or a graph has no other
+value."""
 
 
 def inlined(

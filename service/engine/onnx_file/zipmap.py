@@ -48,8 +48,8 @@ class Unzipped:
 
 
 def unzipped(model: memoryview) -> Unzipped | None:
-    """Return the model with a tensor FP32 [-1, classes] in place of each output that a ZipMap
-    makes, under the same name; None if there is no such output. A ZipMap is not replaced if it has
+    """Return the model with each ZipMap output replaced by an FP32 tensor [-1, classes] of the same
+    name; None if there is no such output. A ZipMap is not replaced if it has
     no classes, or if an operator other than Identity reads its maps.
 
     ``model`` must have been scanned: its nodes are within ``core.graph_limits``.

@@ -110,7 +110,7 @@ class Model:
         return {n for n in ready if not self.current(self.versions[n])}
 
     def lose(self, version: ModelVersion) -> None:
-        """Note that a version has ended because one of its threads does not return. It is not
+        """Record that a version has ended because one of its threads does not return. It is not
         loaded again until an operator asks for it."""
         if version is self.previous:
             self.previous = None
@@ -165,7 +165,7 @@ class Model:
         self.retiring.add(version)
 
     def retired(self, version: ModelVersion) -> None:
-        """Note that a version has drained."""
+        """Record that a version has drained."""
         self.retiring.discard(version)
 
     def begin_load(self, override: Override) -> None:
@@ -179,11 +179,11 @@ class Model:
         self.serving, self.previous, self.reason = None, None, UNLOADED
 
     def refuse(self, number: int, evidence: str, reason: str) -> None:
-        """Note that a version failed, with the evidence, so that it is not tried again."""
+        """Record that a version failed, with the evidence, so that it is not tried again."""
         self.refused[number], self.refusals[number] = evidence, reason
 
     def accept(self, number: int) -> None:
-        """Note that a version passed the gate."""
+        """Record that a version passed the gate."""
         self.refused.pop(number, None)
         self.refusals.pop(number, None)
 
@@ -192,7 +192,7 @@ class Model:
         self.refused.clear()
 
     def prove(self, revision: str) -> None:
-        """Note that this server has loaded this revision."""
+        """Record that this server has loaded this revision."""
         self.proven.add(revision)
 
     def blame(self, number: int, reason: str) -> None:
@@ -217,7 +217,7 @@ class Model:
         self.folder = replace(self.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
 
     def report_problem(self, text: str) -> None:
-        """Note why the folder cannot be followed."""
+        """Record why the folder cannot be followed."""
         self.folder = replace(self.folder, problem=text)
 
     def explain(self, reason: str) -> None:

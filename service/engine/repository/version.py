@@ -191,7 +191,7 @@ class ModelVersion:
         self._when_lost(self)
 
     def fail(self, reason: str) -> None:
-        """Note why the version cannot serve."""
+        """Record why the version cannot serve."""
         self._move(State.UNAVAILABLE, reason)
 
     def begin_stop(self, drain_timeout: float, reason: str = UNLOADED) -> None:

@@ -54,21 +54,21 @@ class Seat:
         return self._share.ask(self._claimant)
 
     def begin(self) -> None:
-        """Note that a run begins."""
+        """Record that a run begins."""
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=True)
         self._share.begin(self._claimant)
         self.wake_next()
 
     def end(self, seconds: float, more: bool) -> None:
-        """Note that a run has ended after ``seconds``; with ``more``, further requests wait."""
+        """Record that a run has ended after ``seconds``; with ``more``, further requests wait."""
         self._share.end(self._claimant, seconds, more)
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=False)
         self.wake_next()
 
     def rest(self) -> None:
-        """Note that the batcher has no run to begin."""
+        """Record that the batcher has no run to begin."""
         if self._claimant.place is not None:
             self._share.rest(self._claimant)
             self.wake_next()

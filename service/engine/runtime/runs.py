@@ -102,7 +102,7 @@ class Runs:
     def begin(
         self, instance: Instance, batch: Batch[Reply], runner: Instance | None = None
     ) -> Running:
-        """Note a run before it is passed to a thread. ``runner`` defaults to the instance."""
+        """Record a run before it is passed to a thread. ``runner`` defaults to the instance."""
         running = Running(instance, runner or instance, batch, self._new_control())
         self._runs.add(running)
         if self._timer is None:
@@ -110,7 +110,7 @@ class Runs:
         return running
 
     def end(self, running: Running) -> None:
-        """Note that a thread has returned."""
+        """Record that a thread has returned."""
         self._runs.discard(running)
         if self._closed:
             self._rest()

@@ -18,8 +18,8 @@ from service.engine.storage.npz import read_npz
 
 INPUTS, OUTPUTS, LABELS = "inputs/", "outputs/", "labels/"
 MOST_BYTES = 2**30
-"""The most bytes of the arrays. The limit is lower on a machine with less than four times as much
-memory."""
+"""The maximum number of bytes of the arrays. The limit is lower on a machine with less than four
+times as much memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _arrays(path: Path, file: BinaryIO, most: int) -> dict[str, Array]:
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """Check the length of the archive's directory: zipfile reads the whole directory."""
+    """Check the size of the ZIP archive's central directory, which zipfile reads into memory."""
     size = file.seek(0, 2)
     file.seek(max(0, size - END_BYTES - COMMENT_BYTES))
     tail = file.read(END_BYTES + COMMENT_BYTES)

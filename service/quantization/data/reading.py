@@ -201,7 +201,7 @@ def _line_in(error: BaseException, module: str) -> str:
 
 
 def _plain(feed: Feed) -> Feed:
-    """Return a golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
+    """Return the inputs of a golden set by name, without the prefix "inputs/"."""
     if not any(name.startswith("inputs/") for name in feed):
         return feed
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}

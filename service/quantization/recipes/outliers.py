@@ -73,8 +73,7 @@ def _changes(
     weights: dict[str, list[Array]],
     texts: Iterable[Sequence[int]],
 ) -> dict[str, float]:
-    """Return how much rounding changes the products of each activation, relative to their
-    magnitude."""
+    """Return the relative rounding error of the products of each activation."""
     moved = {name: np.zeros(2) for name in weights}
     for text in texts:
         values = session.run(list(weights), _feeds(session, config, text))
