@@ -86,6 +86,8 @@ class Handover:
         connection.setblocking(False)
 
         def create() -> asyncio.Protocol:
+            # The sender's count may have been overwritten by a tick that did not include this one.
+            self._count(len(self._connections) + 1)
             return self._create(
                 config=server.config,
                 server_state=server.server_state,

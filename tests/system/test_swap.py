@@ -301,7 +301,10 @@ def test_memory_is_freed_after_swaps(tmp_path: Path) -> None:
             settings = f"[batching]\nmax_batch_size = 2\nmax_queue_size = {100 + number}\n"
             (tmp_path / "digits/model.toml").write_text(settings)
             held.append(server.resident_bytes())
-    assert max(held[6:]) < 1.1 * held[4], [round(size / 1e6) for size in held]
+        # The last version is freed after the swap is answered. A leak of one version for each swap
+        # would add 16 MB each time.
+        most = 1.1 * min(held[:6])
+        until(lambda: server.resident_bytes() < most, f"{[round(size / 1e6) for size in held]} MB")
 
 
 def wide(seed: int) -> bytes:
