@@ -68,6 +68,7 @@ from service.optional_parts import (
     fleet_of,
     grpc_server,
     member_of,
+    message_answerer,
     shared_regions,
     tracer,
 )
@@ -170,11 +171,18 @@ class Server:
             changes,
             shared_memory(regions, self._fleet.change_regions if self._fleet else local(regions)),
         )
+        admits = partial(lets_predict, access)
         self._plane: App = DataPlane(control, inference, access)
-        self._grpc = grpc_server(settings, inference, control, access) if self._by_grpc else None
+        if fleet := self._fleet:
+            by_message = message_answerer(inference) if self._by_grpc else None
+            self._plane = fleet.front(self._plane, limits, admits, by_message)
+        self._grpc = None
+        if self._by_grpc and (fleet is None or fleet.shares_port):
+            forward = fleet.forward if fleet and fleet.others else None
+            self._grpc = grpc_server(settings, inference, self._plane, access, forward)
         self.grpc_port = 0
         """The port for gRPC, once it is open."""
-        routing = Routing(inference, partial(lets_predict, access), self._plane)
+        routing = Routing(inference, admits, self._plane, fleet.others if fleet else ())
         direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
         self.handover = self._fleet.handover(direct) if self._fleet else None
         self.protocol: Callable[..., asyncio.Protocol]

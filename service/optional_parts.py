@@ -16,10 +16,12 @@ from service.engine.repository.context import Context
 from service.supervised import Supervised
 
 if TYPE_CHECKING:
+    from service.api.grpc.forwarded import Forward
     from service.api.grpc.server import GRPCServer
     from service.engine.host.shared_memory import Regions
     from service.tracing import Tracing
     from service.workers.member import Member
+    from service.workers.received import AnswerMessage
     from service.workers.wiring import Fleet
 
 
@@ -37,7 +39,13 @@ def tracer(exemplars: Exemplars) -> "Tracing":
     return Tracing(exemplars)
 
 
-def grpc_server(settings: Settings, inference: Inference, app: App, access: Access) -> "GRPCServer":
+def grpc_server(
+    settings: Settings,
+    inference: Inference,
+    app: App,
+    access: Access,
+    forward: "Forward | None" = None,
+) -> "GRPCServer":
     """Return the server for gRPC, which is imported only if its port is open.
 
     Raises:
@@ -59,7 +67,14 @@ def grpc_server(settings: Settings, inference: Inference, app: App, access: Acce
         settings.grpc_compression,
     )
     admit = partial(check_predicts, access) if access.api.digests else None
-    return GRPCServer(port, inference, app, admit)
+    return GRPCServer(port, inference, app, admit, forward)
+
+
+def message_answerer(inference: Inference) -> "AnswerMessage":
+    """Return the function that answers messages of gRPC which another worker passes on."""
+    from service.api.grpc.forwarded import answer_message
+
+    return partial(answer_message, inference)
 
 
 def member_of(parent: Supervised) -> "Member | None":

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from service.core.crashes import Crashes
 from service.core.ledger import SIZE, Ledger, Work
 from service.core.lone import LoneCores
+from service.core.selection import Selection
 from service.supervision.board import Board, size
 from service.supervision.process import VARIABLE
 
@@ -34,6 +35,8 @@ class Seat:
     ``outboxes`` are the sockets to all workers, by number. ``cores`` is its share of the cores,
     ``machine`` what a run may use while no worker runs a model. ``again``: another process had this
     place before, or the fleet has been ready before. ``late``: accept connections only when ready.
+    ``own`` is the worker of each model that has one of its own. ``memory_share`` is the part of the
+    server's memory for this worker.
     """
 
     worker: int
@@ -49,6 +52,26 @@ class Seat:
     again: bool
     late: bool
     parent: int
+    own: Mapping[str, int]
+    memory_share: float
+
+    @property
+    def shares_port(self) -> bool:
+        """True if clients connect to this worker. False for the worker of one model, which gets
+        its requests from the others."""
+        return self.worker < self.board.shared
+
+    @property
+    def before(self) -> range:
+        """The workers of the same models with a lower number."""
+        return range(self.worker if self.shares_port else 0)
+
+    @property
+    def models(self) -> Selection:
+        """The models of this worker."""
+        if self.shares_port:
+            return Selection(frozenset(self.own), inverted=True)
+        return Selection(frozenset(n for n, worker in self.own.items() if worker == self.worker))
 
     @property
     def idle(self) -> bool:
@@ -146,7 +169,7 @@ def _assigned(told: dict[str, Any], channel: socket.socket) -> dict[str, Any]:
 def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
     given = told["fleet"]
     workers = given["workers"]
-    board = Board(mmap.mmap(given["board"], size(workers)), workers)
+    board = Board(mmap.mmap(given["board"], size(workers)), workers, given["shared"])
     os.close(given["board"])
     mail = [socket.socket(fileno=each) for each in (given["inbox"], *given["outboxes"])]
     for each in mail:
@@ -166,6 +189,8 @@ def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
         given["again"],
         given["late"],
         told["parent"],
+        given["own"],
+        given["memory_share"],
     )
 
 

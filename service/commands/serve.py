@@ -25,7 +25,7 @@ from service.engine.host.resources import memory_limit
 from service.engine.repository.repository import ModelRepository
 from service.engine.storage.access import parties
 from service.logs import logs_json, start_logs
-from service.supervised import Seat, supervised
+from service.supervised import Seat, Supervised, supervised
 
 KEYS = (
     "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several keys are "
@@ -89,13 +89,12 @@ def _serve(settings: Settings) -> int:
         raise ConfigError("--workers needs the parent process: omit --no-supervisor")
     if settings.grpc_port == 0 and seat is not None:
         raise ConfigError("--grpc-port 0 requires one worker: several workers need a fixed port")
-    listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
-    parent.hand_over(listener)
+    listeners = _listeners(settings, parent)
     if settings.grpc_port and (seat is None or (seat.worker == 0 and not seat.again)):
         # Check now that the port is free: later, workers share it, or no error would be reported.
         _listen(settings.host, settings.grpc_port).close()
     settings = _share(settings, seat) if seat else settings
-    host, port = listener.getsockname()[:2]
+    host, port = (seat.host, seat.port) if seat else listeners[0].getsockname()[:2]
 
     url = f"http://{_where(host, port)}"
 
@@ -128,7 +127,7 @@ def _serve(settings: Settings) -> int:
             drop_key(keys.file, keys.key)
 
     ends = Ends(at_close=(lambda: None) if seat else parent.closing, at_exit=drop)
-    Lifetime(config, server, settings, ends).run(sockets=[listener])
+    Lifetime(config, server, settings, ends).run(sockets=listeners)
     return 0
 
 
@@ -199,10 +198,24 @@ def _with_key(
 
 def _share(settings: Settings, seat: Seat) -> Settings:
     """Return the settings of one of several workers: its share of the cores and of the memory."""
-    workers = seat.board.workers
+    workers = seat.board.shared if seat.shares_port else 1
     cores = max(1, settings.cores // workers) if settings.cores else seat.cores
-    budget = (settings.memory_budget or memory_limit()) // workers
-    return settings.model_copy(update={"cores": cores, "memory_budget": budget})
+    budget = int((settings.memory_budget or memory_limit()) * seat.memory_share)
+    update: dict[str, Any] = {"cores": cores, "memory_budget": budget}
+    if not seat.shares_port:
+        # The other workers have no more requests for it when it gets the signal to stop.
+        update["drain_delay"] = 0.0
+    return settings.model_copy(update=update)
+
+
+def _listeners(settings: Settings, parent: Supervised) -> list[socket.socket]:
+    """Return the sockets on which clients connect: none for the worker of one model."""
+    seat = parent.seat
+    if seat is not None and not seat.shares_port:
+        return []
+    listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
+    parent.hand_over(listener)
+    return [listener]
 
 
 def _bind(seat: Seat) -> socket.socket:

@@ -66,6 +66,13 @@ class SchedulingConfig(Value):
     weight: float = Field(1.0, ge=0.01, le=100)
 
 
+class WorkerConfig(Value):
+    """``[worker]``: with ``own``, the model runs in a worker of its own. The value is read when the
+    server starts."""
+
+    own: bool = False
+
+
 class SessionConfig(Value):
     """``[session]``: how ONNX Runtime loads the graph.
 
@@ -258,6 +265,7 @@ class ModelConfig(Value):
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
     scheduling: SchedulingConfig = SchedulingConfig()
+    worker: WorkerConfig = WorkerConfig()
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()

@@ -4,6 +4,8 @@ model can crash it.
 launch       chooses the supervisor and the number of workers for a command line
 single       supervises one server, and replaces it when it crashes
 fleet        supervises several workers on one port
+groups       groups of workers that change together
+own_models   finds models with a worker of their own
 address      reserves that port
 worker       one worker as the supervisor sees it: its process, its channel, its ledger
 process      signals, shared memory, the environment variable for a server's supervisor

@@ -31,11 +31,15 @@ def size(workers: int) -> int:
 
 
 class Board:
-    """Access to the memory, which is initially all zeros."""
+    """Access to the memory, which is initially all zeros.
 
-    def __init__(self, memory: Memory, workers: int) -> None:
+    The first ``shared`` of the ``workers`` share the port. The others have a model of their own.
+    """
+
+    def __init__(self, memory: Memory, workers: int, shared: int | None = None) -> None:
         self._memory = memory
         self.workers = workers
+        self.shared = workers if shared is None else shared
 
     @property
     def ready(self) -> bool:
@@ -101,13 +105,13 @@ class Board:
         )
 
     def emptiest(self, worker: int, own: int) -> int:
-        """Return the worker that should serve a connection that arrived at ``worker``. ``own`` is
-        the number of connections of ``worker``, including this one.
+        """Return the worker that should serve a connection that arrived at ``worker``, of those
+        that share the port. ``own`` is the number of connections of ``worker``, including this one.
 
         The connection stays unless another worker has clearly fewer, because moving it costs time.
         """
         best, least = worker, own - 1 - own // 8
-        for other in range(self.workers):
+        for other in range(self.shared):
             count = None if other == worker else self.connections(other)
             if count is not None and count < least:
                 best, least = other, count

@@ -22,7 +22,8 @@ from service.engine.host.resources import cpu_quota, usable_cores
 from service.supervision import board as boards
 from service.supervision.address import Address, reserve
 from service.supervision.board import Board
-from service.supervision.coordinator import Coordinator, Order, Proposal, Vote
+from service.supervision.coordinator import Order, Proposal, Vote
+from service.supervision.groups import Groups
 from service.supervision.merging import Page
 from service.supervision.own_metrics import own_metrics
 from service.supervision.process import (
@@ -45,14 +46,24 @@ class Fleet:
     """The workers, and their shared state."""
 
     def __init__(
-        self, command: Sequence[str], count: int, address: Address, timeout: float, ready: int
+        self,
+        command: Sequence[str],
+        count: int,
+        address: Address,
+        timeout: float,
+        ready: int,
+        own: Mapping[str, float],
     ) -> None:
-        """``timeout``: seconds after which a worker whose event loop is blocked is replaced.
-        ``ready``: the number of workers that must be ready before the server is."""
+        """``count``: the number of workers that share the port. ``timeout``: seconds after which a
+        worker whose event loop is blocked is replaced. ``ready``: the number of workers that must
+        be ready before the server is. ``own``: the models that have a worker of their own, each
+        with its worker's share of the memory."""
         self._command = command
         self._address = address
         self._timeout = timeout
-        self._wanted_ready = ready
+        self._groups = Groups(count, tuple(own))
+        rest = (1 - sum(own.values())) / count
+        self._memory_shares = [rest] * count + list(own.values())
         cores = cores_of_each(count)
         self._cores = _threads_of_each(count)
         # For a request that has the machine to itself: the threads of a run, and the cores.
@@ -60,17 +71,24 @@ class Fleet:
             "all_threads": usable_cores(),
             "all_cores": sorted({core for each in cores for core in each}),
         }
-        self._workers = [Worker(number, cores[number]) for number in range(count)]
-        self._board_file = shared_memory(boards.size(count))
-        self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
+        # A worker of one model is bound to no cores: it may be idle for long.
+        self._workers = [
+            Worker(number, each) for number, each in enumerate(cores + [()] * len(own))
+        ]
+        self._sharing, self._owning = self._workers[:count], self._workers[count:]
+        # Workers of one model must be ready too, unless fewer workers than all must be.
+        self._awaited = self._sharing if ready < count else self._workers
+        self._wanted_ready = ready if ready < count else len(self._workers)
+        every = len(self._workers)
+        self._board_file = shared_memory(boards.size(every))
+        self._board = Board(mmap.mmap(self._board_file, boards.size(every)), every, count)
         # Sockets to pass connections between workers; they outlive a worker.
-        self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+        self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(every)]
         # A process with its libraries loaded, which replaces a worker that ends: loading libraries
         # takes longer than the rest of a start.
         self._spare = Worker(-1, ())
         self._key = secrets.token_hex(32)
         self._selector = selectors.DefaultSelector()
-        self._coordinator = Coordinator()
         self._scrapes = Scrapes(self._tell, self._own)
         # All other mutable state: the crashes so far, the received signals and how many were passed
         # on, the exit code so far, whether all workers have been started, and when this process
@@ -126,14 +144,17 @@ class Fleet:
             "fleet": {
                 "worker": worker.number,
                 "workers": len(self._workers),
+                "shared": len(self._sharing),
+                "own": self._groups.own,
                 "board": self._board_file,
                 "inbox": self._mail[worker.number][0].fileno(),
                 "outboxes": [theirs.fileno() for _, theirs in self._mail],
                 "host": self._address.host,
                 "port": self._address.port,
                 "key": self._key,
-                "cores": self._cores,
+                "cores": self._cores if worker in self._sharing else usable_cores(),
                 "again": again,
+                "memory_share": self._memory_shares[worker.number],
                 # The first one answers health checks from the start. If the server is ready before
                 # all workers are, the others take connections only when they are ready themselves.
                 "late": again or (worker.number > 0 and self._wanted_ready < len(self._workers)),
@@ -184,7 +205,7 @@ class Fleet:
             self._selector.unregister(channel)
 
     def _take(self, worker: Worker, message: Mapping[str, Any]) -> None:
-        number, coordinator = worker.number, self._coordinator
+        number, coordinator = worker.number, self._groups.of_worker(worker.number)
         event = message["event"]
         if event == "listening":
             self._all_started = True
@@ -223,7 +244,7 @@ class Fleet:
             worker = self._workers[number]
             if message["event"] == "joined":
                 worker.was_ready, worker.early = True, 0
-                ready = sum(each.was_ready for each in self._workers)
+                ready = sum(each.was_ready for each in self._awaited)
                 if ready >= self._wanted_ready and self._workers[0].was_ready:
                     self._board.set_ready()
             if message["event"] == "replace":
@@ -250,7 +271,7 @@ class Fleet:
         worker.process = None
         self._board.clear(worker.number)
         self._scrapes.gone(worker.number)
-        self._give(self._coordinator.gone(worker.number))
+        self._give(self._groups.of_worker(worker.number).gone(worker.number))
         if self._ending:
             self._code = max(self._code, code_of_end(code))
         elif worker.told_to_end or code == 0:
@@ -259,7 +280,9 @@ class Fleet:
             self._give_up(code)
         else:
             self._count_crash(worker, worker.cause or cause_of(code))
-            if worker.early >= MOST_EARLY_CRASHES and not self._coordinator.members:
+            # A worker of one model is started again and again, because the others serve.
+            others = worker in self._owning or self._groups.of_worker(worker.number).members
+            if worker.early >= MOST_EARLY_CRASHES and not others:
                 _tell_people(f"the workers die before they are ready: {self._crashes.last}")
                 self._give_up(128 - code if code < 0 else code)
 
@@ -272,9 +295,8 @@ class Fleet:
         worker.again_at = time.monotonic() + pause
         for work in set(self._crashes.quarantined) - before:
             arguments = {"version": work.version, "reason": self._crashes.reasons[work]}
-            self._give(
-                self._coordinator.propose(Proposal(None, 0, work.model, "quarantine", arguments))
-            )
+            proposal = Proposal(None, 0, work.model, "quarantine", arguments)
+            self._give(self._groups.of_model(work.model).propose(proposal))
 
     def _give_up(self, code: int) -> None:
         self._code = max(self._code, code)
@@ -288,9 +310,15 @@ class Fleet:
     def _pass_on(self) -> None:
         while self._passed_on < len(self._signals):
             self._board.set_stopping()
-            for worker in self._workers:
+            # The first signal drains the workers that share the port. They need the others for it.
+            for worker in self._workers if self._passed_on else self._sharing:
                 worker.signal(self._signals[self._passed_on])
             self._passed_on += 1
+        if self._passed_on and all(worker.process is None for worker in self._sharing):
+            for worker in self._owning:
+                if not worker.told_to_end:
+                    worker.told_to_end = True
+                    worker.signal(signal.SIGTERM)
 
     def _watch_beats(self) -> None:
         """Replace workers whose event loop is blocked, unless this process was also suspended, for

@@ -6,12 +6,13 @@ server, which knows all settings and reports them.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from service.engine.host.resources import memory_limit, usable_cores
 from service.supervision.address import Address
+from service.supervision.own_models import own_models
 from service.supervision.process import VARIABLE
 from service.supervision.single import Supervisor
 
@@ -35,13 +36,15 @@ DEFAULTS = {
 
 class Wanted(NamedTuple):
     """A requested fleet: the number of workers, their address, the seconds after which a worker
-    whose event loop is blocked is replaced, and the number that must be ready before the server is.
+    whose event loop is blocked is replaced, the number that must be ready before the server is, and
+    the models that have a further worker of their own, each with its worker's share of the memory.
     """
 
     workers: int
     address: Address
     timeout: float
     ready: int
+    own: Mapping[str, float]
 
 
 def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
@@ -66,7 +69,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted | None:
     """Return the requested fleet; None for one server, and for settings that the server itself will
-    refuse."""
+    refuse. One worker is a fleet if a model has a worker of its own."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name, default in DEFAULTS.items():
         given = environment.get(PREFIX + name.upper()) or default
@@ -74,30 +77,46 @@ def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted |
     try:
         flags, _ = parser.parse_known_args(list(arguments))
         budget = int(flags.memory_budget) or memory_limit()
-        workers = flags.workers
-        count = _fitting(Path(flags.models), budget) if workers == "auto" else int(workers)
+        models, workers = Path(flags.models), flags.workers
+        own = {name: needed_bytes(models, [name]) for name in own_models(models)}
+        each = needed_bytes(models, without=own)
+        count = _fitting(each, budget - sum(own.values())) if workers == "auto" else int(workers)
         address, ready = Address(flags.host, int(flags.port)), int(flags.ready_workers)
-        found = Wanted(count, address, float(flags.worker_timeout), min(ready or count, count))
+        timeout = float(flags.worker_timeout)
+        total = count * each + sum(own.values())
+        shares = {name: bytes / total for name, bytes in own.items()}
+        found = Wanted(count, address, timeout, min(ready or count, count), shares)
     except (argparse.ArgumentError, ValueError):
         return None
-    return found if count > 1 else None
+    return found if count > 1 or (own and count == 1) else None
 
 
-def _fitting(models: Path, budget: int) -> int:
-    """Return the number of workers: one for each core, limited by the memory budget for their
-    models."""
-    each = WORKER_BYTES + LOADED_RATIO * model_bytes(models)
+def _fitting(each: float, budget: float) -> int:
+    """Return the number of workers: one for each core, limited by the memory budget. ``each`` is
+    the memory of a worker, in bytes."""
     return max(1, min(usable_cores(), int(budget // each)))
 
 
-def model_bytes(models: Path) -> int:
-    """Return the bytes of the versions that are likely to be loaded: the largest of each model."""
+def needed_bytes(
+    models: Path, only: Container[str] | None = None, without: Container[str] = ()
+) -> float:
+    """Return the expected memory of a worker with these models, in bytes."""
+    return WORKER_BYTES + LOADED_RATIO * model_bytes(models, only, without)
+
+
+def model_bytes(
+    models: Path, only: Container[str] | None = None, without: Container[str] = ()
+) -> int:
+    """Return the bytes of the versions that are likely to be loaded: the largest of each model.
+    ``only`` and ``without`` select models by name."""
     total = 0
     try:
         folders = [each for each in models.iterdir() if each.is_dir()]
     except OSError:
         return 0
     for folder in folders:
+        if folder.name in without or (only is not None and folder.name not in only):
+            continue
         total += max((_bytes(each) for each in (folder, *folder.glob("[0-9]*"))), default=0)
     return total
 

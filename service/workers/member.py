@@ -129,8 +129,8 @@ class Member(asyncio.Protocol):
     def polls(self) -> bool:
         """True for the worker that polls the models folder for all: the first that accepts
         connections."""
-        board, own = self.seat.board, self.seat.worker
-        return self.joined and all(board.connections(each) is None for each in range(own))
+        connections = self.seat.board.connections
+        return self.joined and all(connections(each) is None for each in self.seat.before)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Send a message to the supervisor."""

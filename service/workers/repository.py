@@ -46,7 +46,14 @@ class SharedRepository(ModelRepository):
         allow_empty: bool = False,
         regions: "Regions | None" = None,
     ) -> None:
-        super().__init__(folder, context, name=name, allow_empty=allow_empty)
+        seat = member.seat
+        super().__init__(
+            folder,
+            context,
+            name=name,
+            allow_empty=allow_empty or (seat.shares_port and bool(seat.own)),
+            selected=seat.models,
+        )
         self._regions = regions
         self._member = member
         # The folders, as poll mode read them before, of the models that it is following now.

@@ -5,14 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from service.api.dataplane.asgi import App
+from service.api.transport.arrival import Limits
 from service.config.settings import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
 from service.engine.repository.context import Context
 from service.metrics import Metrics
+from service.workers.forwarding import Admits, Forwarding
 from service.workers.handover import Create, Handover
 from service.workers.member import Member
+from service.workers.own_worker import OwnWorker
 from service.workers.pages import SharedMetrics
+from service.workers.received import AnswerMessage, Received
 from service.workers.repository import REGIONS, SharedRepository
 
 if TYPE_CHECKING:
@@ -27,6 +32,8 @@ class Fleet:
 
     member: Member
     repository: SharedRepository
+    others: Mapping[str, OwnWorker]
+    """The workers to which this worker passes requests on, by model."""
 
     @classmethod
     def of(
@@ -46,7 +53,9 @@ class Fleet:
             allow_empty=settings.allow_empty,
             regions=regions,
         )
-        return cls(member, repository)
+        seat = member.seat
+        own = seat.own.items() if seat.shares_port else ()
+        return cls(member, repository, {name: OwnWorker(seat, n, name) for name, n in own})
 
     @property
     def late(self) -> bool:
@@ -74,6 +83,26 @@ class Fleet:
         """Return the metrics of all workers."""
         return SharedMetrics(own, counted, self.member)
 
+    @property
+    def shares_port(self) -> bool:
+        """True if clients connect to this worker."""
+        return self.member.seat.shares_port
+
+    def front(
+        self, app: App, limits: Limits, admits: Admits, answer_message: AnswerMessage | None
+    ) -> App:
+        """Return the application that receives the requests of this worker: ``app``, with what
+        models with a worker of their own need before it."""
+        if not self.shares_port:
+            return Received(app, answer_message)
+        return Forwarding(app, self.others, limits, admits) if self.others else app
+
+    def forward(self, model: str) -> App | None:
+        """Return the application that passes on requests for a model; None for a model of this
+        worker."""
+        worker = self.others.get(model)
+        return worker.answer if worker else None
+
     def handover(self, create: Create) -> Handover:
         """Create the handover, which balances connections among workers."""
         return Handover(self.member.seat, create)
@@ -93,4 +122,4 @@ def counted_once(member: Member, observe: Observer) -> Observer:
 def _counts(member: Member, model: str) -> bool:
     if member.joined:
         return model not in member.following
-    return member.seat.worker == 0 and not member.seat.again
+    return not member.seat.before and not member.seat.again

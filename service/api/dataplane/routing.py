@@ -5,7 +5,7 @@ else for a small model. An inference request does not need them: its body is in 
 be queued, and its reply is written at once. Unusual requests use ASGI.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -29,12 +29,20 @@ data plane refuses them."""
 
 
 class Routing:
-    """Finds the receiver for each request of a connection."""
+    """Finds the receiver for each request of a connection. ``app`` answers all requests for the
+    models ``elsewhere``, which another process has."""
 
-    def __init__(self, inference: Inference, admits: Admits, app: App) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        admits: Admits,
+        app: App,
+        elsewhere: Container[str] = frozenset(),
+    ) -> None:
         self._inference = inference
         self._admits = admits
         self._app = app
+        self._elsewhere = elsewhere
 
     def route(self, state: dict[str, Any]) -> Route:
         """Return the route of a connection; ``state`` is set by the application's lifespan."""
@@ -44,7 +52,7 @@ class Routing:
         self, state: dict[str, Any], request: Request, connection: HTTPProtocol
     ) -> Receiver | None:
         target = target_of_url(request.url)
-        if target is None:
+        if target is None or target.model in self._elsewhere:
             return self._asgi_call(state, request, connection)
         headers = dict(request.headers)
         usual = (

@@ -34,6 +34,7 @@ class Refused(Exception):  # noqa: N818 - the client's error
     def __init__(self, answer: Answer) -> None:
         text: str = orjson.loads(bytes(answer.body))["error"]
         super().__init__(text)
+        self.answer = answer
         self.code: StatusCode = code_of(answer.status)
         self.text = text
         retry = [(n.decode(), v.decode()) for n, v in answer.headers if n == b"retry-after"]

@@ -7,6 +7,7 @@ HTTP, and both protocols give the same answers.
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 from google.protobuf.json_format import ParseDict
@@ -16,6 +17,7 @@ from service.api.grpc.messages import message
 from service.api.grpc.metadata import pairs_of
 from service.api.grpc.statuses import code_of
 from service.api.http1.asgi_call import App
+from service.api.transport.collected import collected
 
 Answers = Callable[[Any], Mapping[str, Any]]
 
@@ -73,32 +75,19 @@ class ControlPlane:
 
     async def _ask(self, asked: Asked, context: Any) -> Said:
         method, path, body = asked
-        status, parts = 500, list[bytes]()
-        arriving = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-        async def receive() -> Any:
-            return next(arriving, {"type": "http.disconnect"})
-
-        async def send(event: Any) -> None:
-            nonlocal status
-            if event["type"] == "http.response.start":
-                status = event["status"]
-            else:
-                parts.append(event.get("body", b""))
-
         headers = [p for p in pairs_of(context.invocation_metadata()) if p[0] != b"content-length"]
         scope = {
             "type": "http",
             "http_version": "2",
             "method": method,
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": quote(path).encode(),
             "query_string": b"",
             "headers": [*headers, (b"content-length", b"%d" % len(body))],
             "client": client_of(context.peer()),
         }
-        await self._app(scope, receive, send)
-        return Said(status, b"".join(parts))
+        answer = await collected(self._app, scope, body)
+        return Said(answer.status, bytes(answer.body))
 
 
 def client_of(peer: str) -> tuple[str, int] | None:

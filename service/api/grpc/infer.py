@@ -4,9 +4,9 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from service.api.dataplane.inference import Inference
 from service.api.grpc.calls import Call, Refused
-from service.api.grpc.metadata import Admit, headers_of, turn_away_unless
+from service.api.grpc.forwarded import Calls, ForwardedCall
+from service.api.grpc.metadata import Admit, turn_away_unless
 from service.core.memory_budget import Reservation
 
 
@@ -14,8 +14,8 @@ class ModelInfer:
     """Answers requests. ``seconds`` is the timeout for a client to receive an answer for which
     memory is reserved."""
 
-    def __init__(self, inference: Inference, admit: Admit, seconds: float) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls, admit: Admit, seconds: float) -> None:
+        self._calls = calls
         self._admit = admit
         self._seconds = seconds
 
@@ -24,7 +24,7 @@ class ModelInfer:
         metadata = context.invocation_metadata()
         if self._admit is not None:
             await turn_away_unless(self._admit, context, metadata)
-        call = Call(self._inference, headers_of(metadata))
+        call = self._calls.of(body, metadata)
         try:
             parts = await call.answer(body, context.time_remaining())
         except Refused as refused:
@@ -38,7 +38,7 @@ class ModelInfer:
         return b"".join(parts)
 
 
-def end(call: Call, context: Any, seconds: float) -> None:
+def end(call: Call | ForwardedCall, context: Any, seconds: float) -> None:
     """Report the outcome of a request. Its memory stays reserved until its answer is sent, for
     which the client has ``seconds`` seconds."""
     held = call.finish()

@@ -11,6 +11,7 @@ from grpc import aio
 
 from service.api.dataplane.inference import Inference
 from service.api.grpc.control import ControlPlane
+from service.api.grpc.forwarded import Calls, Forward
 from service.api.grpc.infer import ModelInfer
 from service.api.grpc.metadata import Admit
 from service.api.grpc.services import services
@@ -56,10 +57,18 @@ class Port(NamedTuple):
 class GRPCServer:
     """Answers calls on a port, from ``start`` to ``stop``."""
 
-    def __init__(self, port: Port, inference: Inference, app: App, admit: Admit) -> None:
-        seconds = inference.body_timeout
-        infer = ModelInfer(inference, admit, seconds)
-        stream = ModelStreamInfer(inference, admit, seconds)
+    def __init__(
+        self,
+        port: Port,
+        inference: Inference,
+        app: App,
+        admit: Admit,
+        forward: Forward | None = None,
+    ) -> None:
+        """``app`` answers all calls except inference. ``forward``: see ``Calls``."""
+        seconds, calls = inference.body_timeout, Calls(inference, forward)
+        infer = ModelInfer(calls, admit, seconds)
+        stream = ModelStreamInfer(calls, admit, seconds)
         self._services = services(ControlPlane(app), infer, stream)
         self._credentials = credentials(port.tls) if port.tls else None
         self._port = port

@@ -12,12 +12,13 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
-from service.api.language.event_stream import EventStream, event, merged, until_gone
+from service.api.language.event_stream import EventStream, event, merged
 from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import parse_json
 from service.api.protocol.openai_answers import Whole
 from service.api.transport.arrival import Limits, arrived
 from service.api.transport.body import ClientGone, Receive
+from service.api.transport.disconnect import until_gone
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
 from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered

@@ -4,13 +4,14 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+
+from service.api.transport.disconnect import until_gone
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -52,25 +53,6 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._events.aclose()
-
-
-async def until_gone(work: Awaitable[T], receive: Receive) -> T | None:
-    """Return the result of ``work``. If the client disconnects first, cancel it; return None."""
-    doing = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
-    finally:
-        for task in (doing, gone):
-            task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await doing
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def merged(streams: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:

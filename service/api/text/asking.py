@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from service.api.language.answers import Answers, Exchange
-from service.api.language.event_stream import until_gone
 from service.api.transport.body import ClientGone, Receive
+from service.api.transport.disconnect import until_gone
 from service.core.errors import BadArgument, InputRejected, NotReady
 from service.core.requests import Terms
 from service.core.sizes import HERE_VALUES

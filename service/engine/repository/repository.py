@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
+from service.core.selection import ALL, Selection
 from service.engine.repository import operations, steps
 from service.engine.repository.context import Context
 from service.engine.repository.model import CHANGED, Model
@@ -33,6 +34,10 @@ from service.engine.storage.root import Root
 T = TypeVar("T")
 
 _log = logging.getLogger("quantserve")
+NO_WORKER = (
+    "[worker] own = true is applied when the server is started with its supervisor; until then the"
+    " model shares its workers with others"
+)
 
 
 class ModelRepository:
@@ -40,7 +45,8 @@ class ModelRepository:
     event loop.
 
     ``name`` is the name of the model whose file lies in the folder itself; see ``Root.of``.
-    ``allow_empty``: be ready also while no model serves.
+    ``allow_empty``: be ready also while no model serves. Models that are not ``selected`` belong to
+    other processes.
     """
 
     def __init__(
@@ -50,9 +56,10 @@ class ModelRepository:
         *,
         name: str | None = None,
         allow_empty: bool = False,
+        selected: Selection = ALL,
     ) -> None:
         self.folder = folder
-        self.root = Root.of(folder, name)
+        self.root = Root.of(folder, name, selected)
         self._context = replace(context, promised=self._promised)
         self._allow_empty = allow_empty
         # All mutable state except that of the models: whether the start is over and whether the
@@ -259,6 +266,8 @@ class ModelRepository:
         return dict(contents.models)
 
     def _known(self, name: str, folder: ModelFolder) -> Model:
+        if name not in self.models and folder.config.worker.own and self.root.selected.inverted:
+            _log.warning('model "%s": %s', name, NO_WORKER)
         return self.models.setdefault(name, Model(name, folder, partial(self.root.read_one, name)))
 
     def _unserved(self) -> set[PassedOver]:

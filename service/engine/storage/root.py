@@ -8,6 +8,7 @@ from pathlib import Path
 from service.core.errors import ConfigError, Conflict
 from service.core.layout import PassedOver, RootLayout, hidden_by, root_layout
 from service.core.names import MODEL_FILE, NAME
+from service.core.selection import ALL, Selection
 from service.core.unserved import NOT_A_VERSION
 from service.engine.storage.folder import ModelFolder, Override, read_folder
 from service.engine.storage.listing import list_root
@@ -31,19 +32,21 @@ class Contents:
 class Root:
     """A repository's folder, and the ``name`` of the model whose file lies directly in it.
 
-    ``asked``: the name was given by the operator, so a missing model is reported.
+    ``asked``: the name was given by the operator, so a missing model is reported. Folders of models
+    that are not ``selected`` are ignored.
     """
 
     path: Path
     name: str
     asked: bool = False
+    selected: Selection = ALL
 
     @classmethod
-    def of(cls, path: Path, name: str | None = None) -> "Root":
+    def of(cls, path: Path, name: str | None = None, selected: Selection = ALL) -> "Root":
         """Create the root of a folder. ``name`` defaults to the folder's name, or to ``model`` if
         that is not a valid name."""
         own = name or path.resolve().name
-        return cls(path, own if NAME.fullmatch(own) else FALLBACK, bool(name))
+        return cls(path, own if NAME.fullmatch(own) else FALLBACK, bool(name), selected)
 
     def read(self, overrides: Mapping[str, Override]) -> Contents:
         """Read every model. ``overrides`` has settings that override those of model.toml, by model.
@@ -55,6 +58,8 @@ class Root:
         models: dict[str, ModelFolder] = {}
         passed = [*layout.passed_over, *own.passed_over]
         for name in layout.folders:
+            if name not in self.selected:
+                continue
             found = read_folder(self.path / name, overrides.get(name))
             if found.is_model:
                 models[name] = found
@@ -70,10 +75,13 @@ class Root:
                 passed.append(PassedOver(self.name, f"{what}: move its file here"))
         elif self.asked and same is None and not any(each.path == self.name for each in passed):
             passed.append(PassedOver(self.name, NO_FILE))
+        passed = [each for each in passed if each.path.partition("/")[0] in self.selected]
         return Contents(models, tuple(sorted(passed, key=lambda each: each.path)))
 
     def read_one(self, name: str, override: Override | None = None) -> ModelFolder | None:
         """Read the model of a name; return None if there is no such model."""
+        if name not in self.selected:
+            return None
         try:
             own, layout = self._own(override if name == self.name else None)
         except ConfigError as error:
@@ -111,7 +119,9 @@ class Root:
         Raises:
             ConfigError: the folder cannot be read.
         """
-        own = read_folder(self.path, override, self.name)
+        own = ModelFolder(self.path, self.name)
+        if self.name in self.selected:
+            own = read_folder(self.path, override, self.name)
         try:
             return own, root_layout(list_root(self.path, own.config.file), own.config.file)
         except OSError as error:

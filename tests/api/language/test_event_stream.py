@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.api.language.event_stream import EventStream, event, merged, until_gone
+from service.api.language.event_stream import EventStream, event, merged
+from service.api.transport.disconnect import until_gone
 
 
 async def numbers(*values: int, pause: float = 0.0) -> AsyncIterator[int]:

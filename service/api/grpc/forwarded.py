@@ -1,0 +1,110 @@
+"""Inference requests over gRPC whose model has a worker of its own.
+
+The worker that has the connection sends the message, undecoded, to the other worker as the body of
+an HTTP request. The body of the answer is the message of the response, or an error.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from service.api.dataplane.inference import Inference
+from service.api.grpc.calls import Call, Refused
+from service.api.grpc.metadata import Metadata, headers_of
+from service.api.grpc.wire import split
+from service.api.protocol.json_tensors import Buffer
+from service.api.transport.answers import BINARY, Answer, refused
+from service.api.transport.body import ClientGone, Receive, read_body
+from service.api.transport.collected import App, Message, collected
+from service.api.transport.disconnect import until_gone
+from service.api.transport.private_headers import GRPC_SECONDS
+from service.core.errors import MalformedRequest, QuantserveError
+from service.core.memory_budget import Reservation
+
+Forward = Callable[[str], App | None]
+"""Returns the application that passes on requests for a model; None for a model of this worker."""
+
+
+class Calls:
+    """Creates the call for each request. ``forward`` is None if no model has its own worker."""
+
+    def __init__(self, inference: Inference, forward: Forward | None) -> None:
+        self._inference = inference
+        self._forward = forward
+
+    def of(self, body: bytes, metadata: Metadata) -> "Call | ForwardedCall":
+        """Return the call for a message."""
+        if self._forward is not None:
+            try:
+                model = split(body).model
+            except MalformedRequest:
+                model = ""
+            app = self._forward(model)
+            if app is not None:
+                return ForwardedCall(app, metadata)
+        return Call(self._inference, headers_of(metadata))
+
+
+class ForwardedCall:
+    """A request that another worker answers; see ``Call``."""
+
+    def __init__(self, app: App, metadata: Metadata) -> None:
+        self._app = app
+        self._metadata = metadata
+
+    async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
+        """Return the parts of the answer's message; see ``Call.answer``.
+
+        Raises:
+            Refused: the request failed.
+        """
+        waits = b"" if allowed is None else b"%.6f" % max(allowed, 0.0)
+        length = (b"content-length", b"%d" % len(body))
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [*headers_of(self._metadata).items(), (GRPC_SECONDS, waits), length],
+        }
+        try:
+            answer = await collected(self._app, scope, body)
+        except QuantserveError as error:
+            raise Refused(refused(error)) from None
+        if answer.status != 200:
+            raise Refused(answer)
+        return [answer.body]
+
+    def finish(self) -> Reservation | None:
+        """Return None: the other worker reports the outcome, and holds the memory."""
+        return None
+
+
+async def answer_message(
+    inference: Inference, scope: Message, receive: Receive, send: Callable[[Message], Any]
+) -> None:
+    """Answer such a request in the worker of the model."""
+    headers = dict(scope["headers"])
+    try:
+        body = bytes(await read_body(headers, receive, inference.body_limit, lambda _: None))
+    except ClientGone:
+        return
+    call, waits = Call(inference, headers), headers[GRPC_SECONDS]
+    try:
+        try:
+            parts = await until_gone(call.answer(body, float(waits) if waits else None), receive)
+        except Refused as refusal:
+            answer = refusal.answer
+        else:
+            if parts is None:
+                return
+            answer = Answer(200, [BINARY], b"", parts)
+        size = (b"content-length", b"%d" % answer.size)
+        start = {"type": "http.response.start", "status": answer.status}
+        await send({**start, "headers": [*answer.headers, size]})
+        whole = b"".join((answer.body, *answer.rest))
+        await send({"type": "http.response.body", "body": whole, "more_body": False})
+    finally:
+        if (held := call.finish()) is not None:
+            held.release()

@@ -1,0 +1,192 @@
+"""An ASGI application in front of a worker's own one, for models that have a worker of their own.
+
+It passes requests for these models on. Lists of models are answered with those of all workers, and
+settings of the server are changed in all workers.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from service.api.control.error_handlers import OPENAI_PATHS
+from service.api.dataplane.asgi import App, Scope, Send
+from service.api.protocol import openai_errors
+from service.api.transport.answers import JSON, Answer, Header, refused
+from service.api.transport.arrival import Limits, arrived
+from service.api.transport.body import ClientGone, Receive
+from service.api.transport.collected import collected, read_again
+from service.api.transport.private_headers import without_private
+from service.core.errors import NotReady, QuantserveError
+from service.core.sizes import HERE_BYTES
+from service.workers.own_worker import OwnWorker
+
+OF_A_MODEL = re.compile(
+    r"/(?:v1/models|v2/models|v2/repository(?:/[^/]+)?/models|admin/models)/([^/:]+)(?:[/:].*)?"
+)
+"""Paths with the name of a model."""
+NAMED_IN_BODY = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/embed",
+        "/predict",
+        "/rerank",
+    }
+)
+"""Paths of requests whose JSON names the model as "model"."""
+OF_ALL = re.compile(
+    r"GET (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
+    r"|POST /v2/repository(?:/[^/]+)?/index"
+    r"|POST /v2/(?:logging|systemsharedmemory/.+)"
+)
+"""Requests that are answered by all workers together."""
+INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
+Admits = Callable[[Iterable[Header]], bool]
+"""Returns True if a prediction with these headers is allowed."""
+
+
+class Forwarding:
+    """The application. ``app`` answers requests for the models of this worker, and ``workers`` has
+    the workers of other models by name. Bodies that must be read to find the model are read within
+    ``limits``, if their sender is admitted."""
+
+    def __init__(
+        self, app: App, workers: Mapping[str, OwnWorker], limits: Limits, admits: Admits
+    ) -> None:
+        self._app = app
+        self._workers = workers
+        self._limits = limits
+        self._admits = admits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        scope = {**scope, "headers": without_private(scope["headers"])}
+        named = OF_A_MODEL.fullmatch(path)
+        if named is not None and named[1] in self._workers:
+            await self._pass_on(self._workers[named[1]], scope, receive, send)
+        elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
+            await self._find_in_body(scope, receive, send)
+        elif OF_ALL.fullmatch(f"{method} {path}"):
+            await self._ask_all(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await worker.answer(scope, receive, send)
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+
+    async def _find_in_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except ClientGone:
+            return
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+            return
+        if len(body) > HERE_BYTES:
+            name = await asyncio.to_thread(_field, body, "model")
+        else:
+            name = _field(body, "model")
+        worker = self._workers.get(name) if isinstance(name, str) else None
+        receive = read_again(body, receive)
+        if worker is not None:
+            await self._pass_on(worker, scope, receive, send)
+        else:
+            # Without a name, and with JSON that is not valid, this worker answers.
+            await self._app(scope, receive, send)
+
+    async def _ask_all(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except ClientGone:
+            return
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+            return
+        found = await collected(self._app, scope, body)
+        for worker in self._workers.values():
+            if found.status != 200:
+                break
+            found = _both(found, await self._of_other(worker, scope, body))
+        start = {"type": "http.response.start", "status": found.status, "headers": found.headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": bytes(found.body), "more_body": False})
+
+    async def _of_other(self, worker: OwnWorker, scope: Scope, body: bytes) -> Answer:
+        try:
+            return await collected(worker.answer, scope, body)
+        except NotReady as error:
+            ready_only = _field(body, "ready") is True
+            return _missing(worker.model, str(error), "" if ready_only else scope["path"])
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        headers = dict(scope["headers"])
+        traffic = self._limits.traffic
+        with traffic.body(headers, self._limits.bytes) as grown:
+            return bytes(await arrived(Request(scope, receive), headers, self._limits, grown))
+
+
+def _field(body: bytes, name: str) -> Any:
+    """Return a field of a JSON object; None without it, and for a body that is no JSON object."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _both(one: Answer, other: Answer) -> Answer:
+    """Return the answer of two workers. If the second failed, it is the answer of the second."""
+    if other.status != 200:
+        return other
+    if not one.body:
+        return one
+    body = orjson.dumps(merged(orjson.loads(one.body), orjson.loads(other.body or b"null")))
+    headers = [pair for pair in one.headers if pair[0].lower() != b"content-length"]
+    return Answer(200, [*headers, (b"content-length", b"%d" % len(body))], body)
+
+
+def merged(one: Any, other: Any) -> Any:
+    """Return a JSON document in which each list has the items of both documents, sorted by their
+    names. Everything else is as in the first document."""
+    if isinstance(one, list) and isinstance(other, list):
+        return sorted([*one, *(each for each in other if each not in one)], key=_name)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: merged(value, other.get(key)) for key, value in one.items()}
+    return one
+
+
+def _name(item: Any) -> str:
+    return str(item.get("name", item.get("id", ""))) if isinstance(item, Mapping) else str(item)
+
+
+def _missing(model: str, why: str, path: str) -> Answer:
+    """Return the answer of a worker that does not run: its model is listed with the reason."""
+    entry = {"name": model, "state": "UNAVAILABLE", "reason": why}
+    listed: Any = {}
+    if INDEX.fullmatch(path):
+        listed = [entry]
+    elif path.startswith("/v2/models"):
+        listed = {"models": [{**entry, "versions": []}]}
+    return Answer(200, [JSON], orjson.dumps(listed))
+
+
+def _refusal(error: QuantserveError, path: str) -> Response:
+    if path in OPENAI_PATHS:
+        return JSONResponse(
+            openai_errors.body(error), openai_errors.status(error), openai_errors.headers(error)
+        )
+    answer = refused(error)
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(bytes(answer.body), answer.status, headers)

@@ -1,0 +1,86 @@
+"""The worker of one model, as another worker sees it.
+
+It does not listen on the port. The other workers pass requests for its model on to it, over
+connections of which they give it one end.
+"""
+
+import asyncio
+import socket
+
+from service.api.dataplane.asgi import Scope, Send
+from service.api.transport.body import ClientGone, Receive
+from service.core.errors import NotReady
+from service.supervised import Seat
+from service.workers.line import PIECE, Line, Lost
+
+IDLE_SECONDS = 2.0
+"""Seconds after which an idle connection is not used again: the worker is about to close it."""
+MOST_IDLE = 64
+"""The maximum number of idle connections to keep."""
+
+
+class OwnWorker:
+    """Passes requests on to worker ``number``, which serves ``model``."""
+
+    def __init__(self, seat: Seat, number: int, model: str) -> None:
+        self._seat = seat
+        self._number = number
+        self.model = model
+        self._idle: list[Line] = []
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, unless the client disconnects first.
+
+        Raises:
+            NotReady: the worker is not running, or it ended before it had begun to answer.
+            MalformedRequest: the request cannot be passed on.
+            Lost: the worker ended in the middle of the answer.
+        """
+        line = await self._line()
+        asking = asyncio.ensure_future(line.ask(scope, receive))
+        answering = asyncio.ensure_future(line.answer(send))
+        done = False
+        try:
+            await asyncio.wait({asking, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() and isinstance(asking.exception(), Lost):
+                await asyncio.wait({answering})  # the worker may have answered early
+            if answering.done():
+                answering.result()
+                done = True
+            elif not isinstance(asking.exception(), ClientGone):
+                asking.result()
+        except Lost:
+            if line.answered:
+                raise
+            raise self._not_ready("it ended before there was an answer") from None
+        finally:
+            asking.cancel()
+            answering.cancel()
+            await asyncio.gather(asking, answering, return_exceptions=True)
+            self._put_back(line, done)
+
+    async def _line(self) -> Line:
+        while self._idle:
+            line = self._idle.pop()
+            if line.usable(IDLE_SECONDS):
+                return line
+            line.close()
+        if self._seat.board.connections(self._number) is None:
+            raise self._not_ready("it is starting")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._seat.outboxes[self._number], [b"."], [theirs.fileno()])
+            except OSError:  # it has not read the earlier connections yet
+                ours.close()
+                raise self._not_ready("it is busy") from None
+        return Line(*await asyncio.open_unix_connection(sock=ours, limit=PIECE))
+
+    def _put_back(self, line: Line, done: bool) -> None:
+        if done and len(self._idle) < MOST_IDLE and line.renew():
+            self._idle.append(line)
+        else:
+            line.close()
+
+    def _not_ready(self, why: str) -> NotReady:
+        return NotReady(f'model "{self.model}" has a worker of its own, and {why}: try again')
