@@ -189,4 +189,6 @@ def _refusal(error: QuantserveError, path: str) -> Response:
         )
     answer = refused(error)
     headers = {name.decode(): value.decode() for name, value in answer.headers}
+    if isinstance(error, NotReady):
+        headers["retry-after"] = "1"
     return Response(bytes(answer.body), answer.status, headers)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from service.config.model import ModelConfig
+from service.config.model import GateConfig, ModelConfig
 from service.core.checks import Check, failures
 from service.core.compatibility import (
     Comparison,
@@ -69,7 +69,8 @@ class Phase(NamedTuple):
 class Rollout:
     """The rollout of one version.
 
-    ``phases`` and ``checks`` grow while it runs; ``v1_outputs``: see ``ModelVersion``. ``proven``:
+    ``phases`` and ``checks`` grow while it runs; ``v1_outputs``: see ``ModelVersion``. ``gate`` has
+    the limits that apply now, also to a version that was loaded before they were set. ``proven``:
     this server has loaded these files before.
     """
 
@@ -79,6 +80,7 @@ class Rollout:
         live: ModelVersion | None,
         options: RolloutOptions,
         context: Context,
+        gate: GateConfig,
         *,
         proven: bool = False,
     ) -> None:
@@ -92,6 +94,7 @@ class Rollout:
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._options = options
         self._context = context
+        self._gate = gate
         seconds = version.config.limits.load_timeout or context.timeouts.load
         self._thread = LoadingThread(new_control(), seconds, _Lost(version, context))
 
@@ -290,7 +293,7 @@ class Rollout:
 
     async def _judge(self, loaded: Loaded) -> None:
         """Check golden rows, memory and speed: always all, so that the report is complete."""
-        gate, budget = self.version.config.gate, self._context.memory_budget
+        gate, budget = self._gate, self._context.memory_budget
         golden = await self._golden(loaded)
         if golden is None and self._live is not None and self._live.rows:
             await self._run_rows(self._live, loaded)
@@ -331,7 +334,7 @@ class Rollout:
                 self.checks += [check] if check is not None else []
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
-        path, gate = self.version.files.golden, self.version.config.gate
+        path, gate = self.version.files.golden, self._gate
         if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None

@@ -263,7 +263,7 @@ async def _ready(
     """
     there = model.versions.get(number)
     if there is not None and there.state is State.READY and model.current(there):
-        rollout = Rollout(there, live, options, context)
+        rollout = Rollout(there, live, options, context, model.config.gate)
         # The version that served before must be able to serve again at once.
         if options.cause is not Cause.ROLLBACK or there is not model.previous:
             await _passes(model, number, rollout.judge)
@@ -311,7 +311,8 @@ async def _loaded(
     if there is None or there.state is not State.READY:
         model.add(version)
     await _make_room(model, version, context)
-    rollout = Rollout(version, live, options, context, proven=revision in model.proven)
+    proven = revision in model.proven
+    rollout = Rollout(version, live, options, context, model.config.gate, proven=proven)
     await _passes(model, number, rollout.prepare)
     model.prove(revision)
     return rollout

@@ -52,6 +52,16 @@ async def test_the_previous_version_stays_loaded_for_a_fast_rollback(root: Path)
         assert await it.factor() == 1
 
 
+async def test_the_gate_has_its_present_limits_for_a_version_that_stays_loaded(root: Path) -> None:
+    async with opened(root) as it:
+        await it.swap(1)
+        golden(root / "m", 1)
+        (root / "m/model.toml").write_text("[gate.outputs.y]\nmax_abs_error = 0.1\n")
+        with pytest.raises(GateFailed):
+            await it.swap(3)
+        assert await it.factor() == 1
+
+
 async def test_only_one_previous_version_stays_loaded(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
