@@ -71,3 +71,10 @@ def test_few_connections_are_spread_evenly_wherever_they_arrive(arrivals: list[i
         it.set_connections(target, counts[target])
     if len(arrivals) <= 28:
         assert max(counts) - min(counts) <= 2
+
+
+def test_connections_go_only_to_workers_that_share_the_port() -> None:
+    it = Board(bytearray(size(3)), 3, 2)
+    for worker, count in enumerate((5, 4, 0)):
+        it.set_connections(worker, count)
+    assert it.emptiest(0, 7) == 1

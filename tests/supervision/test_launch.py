@@ -39,6 +39,23 @@ def test_auto_uses_all_cores_within_the_memory_budget(tmp_path: Path) -> None:
     assert (found.workers if found else 1) == usable_cores()
 
 
+def test_a_model_with_its_own_worker_needs_a_fleet(tmp_path: Path) -> None:
+    for name, size in (("m", 1000), ("big", 10**9)):
+        (tmp_path / name / "1").mkdir(parents=True)
+        with (tmp_path / name / "1" / "model.onnx").open("wb") as file:
+            file.truncate(size)
+    flags = ["serve", "--models", str(tmp_path)]
+    assert wanted(flags, {}) is None
+    (tmp_path / "big/model.toml").write_text("[worker]\nown = true\n")
+    found = wanted(flags, {})
+    assert found is not None and (found.workers, found.ready, list(found.own)) == (1, 1, ["big"])
+    # Its worker needs two GB of memory, the other one next to nothing.
+    assert 0.9 < found.own["big"] < 1
+    budget = ["--memory-budget", str(2 * 10**9 + 3 * WORKER_BYTES)]
+    found = wanted([*flags, *budget, "--workers", "auto"], {})
+    assert found is not None and found.workers == 1
+
+
 def test_a_supervised_server_starts_no_supervisor() -> None:
     assert wants_supervisor(["serve"], {})
     assert not wants_supervisor(["serve", "--no-supervisor"], {})

@@ -1,5 +1,5 @@
-"""A model with a worker of its own: clients reach it through the other workers, over every protocol,
-and its end does not affect other models."""
+"""A model with a worker of its own: clients reach it through the other workers, over every
+protocol, and its end does not affect other models."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tests.engine.generation import tiny_llama
 from tests.patience import PATIENCE, until
 from tests.repositories import golden, put, scale
 from tests.system.process import KEY, ROOT
-from tests.system.test_workers import ONE, Workers, serving
+from tests.system.test_workers import ONE, Workers
 from tests.system.wire import Line, chunked, free_port, get, post
 
 OWN = "[worker]\nown = true\n"
@@ -223,7 +223,7 @@ def test_its_crash_affects_no_other_model(models: Path) -> None:
         with ThreadPoolExecutor() as pool:
             os.kill(victim, signal.SIGKILL)
             until(lambda: victim not in it.children, "it is not dead")
-            answers = [line for line in pool.map(lambda _: it.versions("m", 4), range(4))]
+            answers = list(pool.map(lambda _: it.versions("m", 4), range(4)))
         assert answers == [{"1": 4}] * 4
         until(lambda: it.versions("big") == {"1": 8}, "it did not come back")
         assert it.metric("quantserve_restarts_total") == 1

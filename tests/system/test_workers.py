@@ -313,15 +313,19 @@ def test_polling_loads_a_new_version_in_all_workers(models: Path) -> None:
 
 
 def test_two_connections_reach_two_workers(models: Path) -> None:
+    found = []
     with serving(models) as it:
-        for _ in range(5):
+        for _ in range(12):
             sleep(0.3)  # so that the counts have seen earlier ones leave
             with Line(it.port) as one, Line(it.port) as two:
                 for line in (one, two):
                     assert line.ask(post(INFER, ONE)).status == 200
                 text = one.ask(get("/metrics")).body.decode()
-                found = re.findall(r"^quantserve_worker_connections\{.*\} (\S+)$", text, re.M)
-                assert [float(each) for each in found] == [1, 1]
+                counts = re.findall(r"^quantserve_worker_connections\{.*\} (\S+)$", text, re.M)
+                found.append([float(each) for each in counts])
+    # On a busy machine a worker may not have seen an earlier connection leave. By the kernel's hash
+    # alone, half of the pairs would reach one worker.
+    assert found.count([1, 1]) >= 10, found
 
 
 def test_any_worker_returns_the_sum_of_all_requests(models: Path) -> None:

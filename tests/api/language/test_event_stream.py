@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from service.api.language.event_stream import EventStream, event, merged
-from service.api.transport.disconnect import until_gone
 
 
 async def numbers(*values: int, pause: float = 0.0) -> AsyncIterator[int]:
@@ -79,11 +78,3 @@ async def test_a_disconnect_between_two_events_ends_the_stream() -> None:
 
     await EventStream(events(), lambda: ended.append(True))({}, receive, send)
     assert closed.is_set() and ended == [True]
-
-
-async def test_work_is_cancelled_when_the_client_disconnects() -> None:
-    async def gone() -> dict[str, Any]:
-        return {"type": "http.disconnect"}
-
-    assert await until_gone(asyncio.sleep(60, "done"), gone) is None
-    assert await until_gone(asyncio.sleep(0, "done"), never) == "done"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import ConfigError, Conflict
+from service.core.selection import Selection
 from service.engine.storage.root import Contents, Root
 from tests.parts import SETPRIV
 from tests.repositories import put, scale
@@ -231,3 +232,22 @@ def test_a_model_in_the_root_cannot_get_a_new_version(tmp_path: Path) -> None:
     root.check_new_version("new")
     with pytest.raises(Conflict, match="move its file to own/1/model.onnx first"):
         root.check_new_version("own")
+
+
+def test_only_selected_models_are_read(tmp_path: Path) -> None:
+    made(tmp_path, "a/1/model.onnx", "b/1/model.onnx", "b/x/model.onnx", "c/1/readme", "note")
+    some = Root.of(tmp_path, selected=Selection(frozenset({"b"})))
+    assert set(some.read({}).models) == {"b"}
+    assert all(each.path.startswith("b") for each in some.read({}).passed_over)
+    assert some.read_one("a") is None and some.read_one("b") is not None
+    rest = Root.of(tmp_path, selected=Selection(frozenset({"b"}), inverted=True))
+    assert set(rest.read({}).models) == {"a", "c"}
+    assert not [each for each in rest.read({}).passed_over if each.path.startswith("b")]
+    assert rest.read_one("b") is None
+
+
+def test_a_model_in_the_root_that_is_not_selected_is_ignored(tmp_path: Path) -> None:
+    made(tmp_path, "model.onnx", "a/1/model.onnx")
+    root = Root.of(tmp_path, "own", Selection(frozenset({"a"})))
+    assert set(root.read({}).models) == {"a"} and not root.read({}).passed_over
+    assert root.read_one("own") is None

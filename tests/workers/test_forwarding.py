@@ -1,0 +1,161 @@
+"""Which worker answers a request, and what the answers of all workers are together."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.transport.arrival import Limits
+from service.api.transport.collected import collected
+from service.api.transport.traffic import Traffic
+from service.core.errors import NotReady
+from service.workers.forwarding import Forwarding, merged
+
+NAMES = st.lists(st.sampled_from("abcdef"), unique=True)
+
+
+class Stub:
+    """An application that answers with its name and what it was sent."""
+
+    def __init__(self, name: str, answer: Any = None, status: int = 200) -> None:
+        self.model = name
+        self.status = status
+        self.given = answer
+        self.error: Exception | None = None
+        self.seen: list[Any] = []
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        body = (await receive())["body"]
+        self.seen.append((scope, body))
+        found = orjson.dumps(self.given if self.given is not None else [self.model, body.decode()])
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(found))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": found})
+
+
+async def ask(
+    method: str, path: str, body: bytes = b"", own: Stub | None = None, here: Stub | None = None
+) -> Any:
+    worker, app = own or Stub("own"), here or Stub("here")
+    limits = Limits(1000, 5.0, Traffic(10**6))
+    forwarding = Forwarding(app.answer, {worker.model: worker}, limits, lambda _: True)  # type: ignore[dict-item]
+    scope = {"type": "http", "method": method, "path": path, "headers": []}
+    answer = await collected(forwarding, scope, body)
+    length = dict(answer.headers)[b"content-length"]
+    assert int(length) == len(answer.body)
+    return answer.status, orjson.loads(answer.body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/own",
+        "/v2/models/own/infer",
+        "/v2/models/own/versions/1/infer",
+        "/v1/models/own:predict",
+        "/v1/models/own/versions/1:predict",
+        "/v2/repository/models/own/load",
+        "/v2/repository/any/models/own/unload",
+        "/admin/models/own/swap",
+        "/v2/models/own/generate_stream",
+    ],
+)
+async def test_a_path_with_the_model_goes_to_its_worker(path: str) -> None:
+    assert await ask("POST", path, b"b") == (200, ["own", "b"])
+    assert await ask("POST", path.replace("own", "other"), b"b") == (200, ["here", "b"])
+
+
+@pytest.mark.parametrize("path", ["/v2/modelsown", "/v2/health/ready", "/docs", "/x/v2/models/own"])
+async def test_other_paths_stay_here(path: str) -> None:
+    assert await ask("GET", path) == (200, ["here", ""])
+
+
+@pytest.mark.parametrize(
+    "body, name",
+    [
+        (b'{"model": "own"}', "own"),
+        (b'{"model": "other"}', "here"),
+        (b'{"model": ["own"]}', "here"),
+        (b'["own"]', "here"),
+        (b"{", "here"),
+        (b"", "here"),
+    ],
+)
+async def test_a_body_that_names_the_model_goes_to_its_worker(body: bytes, name: str) -> None:
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/embed"):
+        assert await ask("POST", path, body) == (200, [name, body.decode()])
+
+
+async def test_a_body_beyond_the_limit_is_refused() -> None:
+    status, found = await ask("POST", "/v1/completions", bytes(1001))
+    assert status == 413 and "1000" in found["error"]["message"]
+    status, found = await ask("POST", "/embed", bytes(1001))
+    assert status == 413 and "1000" in found["error"]
+
+
+async def test_a_missing_worker_is_reported_in_the_form_of_the_protocol() -> None:
+    own = Stub("own")
+    own.error = NotReady("it is starting")
+    status, found = await ask("POST", "/v1/chat/completions", b'{"model": "own"}', own)
+    assert (status, found["error"]["message"]) == (503, "it is starting")
+    assert await ask("GET", "/v2/models/own", b"", own) == (503, {"error": "it is starting"})
+
+
+async def test_lists_of_all_workers_are_joined() -> None:
+    own = Stub("own", {"models": [{"name": "own"}], "object": "other"})
+    here = Stub("here", {"models": [{"name": "a"}, {"name": "z"}], "object": "list"})
+    status, found = await ask("GET", "/v2/models", b"", own, here)
+    assert status == 200
+    assert found == {"models": [{"name": each} for each in ("a", "own", "z")], "object": "list"}
+
+
+async def test_a_missing_worker_is_listed_with_the_reason() -> None:
+    own, here = Stub("own"), Stub("here", [{"name": "a"}])
+    own.error = NotReady("it is starting")
+    entry = {"name": "own", "state": "UNAVAILABLE", "reason": "it is starting"}
+    assert (await ask("POST", "/v2/repository/index", b"", own, here))[1] == [{"name": "a"}, entry]
+    only_ready = await ask("POST", "/v2/repository/index", b'{"ready": true}', own, here)
+    assert only_ready[1] == [{"name": "a"}]
+    here = Stub("here", {"models": []})
+    assert (await ask("GET", "/v2/models", b"", own, here))[1]["models"][0]["name"] == "own"
+
+
+async def test_a_change_for_all_workers_fails_with_the_first_failure() -> None:
+    own = Stub("own", {"error": "no"}, 409)
+    here = Stub("here", {})
+    assert await ask("POST", "/v2/logging", b"{}", own, here) == (409, {"error": "no"})
+    own, here = Stub("own"), Stub("here", {"error": "no"}, 400)
+    assert await ask("POST", "/v2/logging", b"{}", own, here) == (400, {"error": "no"})
+    assert own.seen == []
+
+
+async def test_private_headers_of_a_client_are_removed() -> None:
+    own = Stub("own")
+    limits = Limits(1000, 5.0, Traffic(10**6))
+    forwarding = Forwarding(Stub("here").answer, {"own": own}, limits, lambda _: True)  # type: ignore[dict-item]
+    headers = [(b"x-quantserve-client", b"forged 1"), (b"a", b"b")]
+    scope = {"type": "http", "method": "GET", "path": "/v2/models/own", "headers": headers}
+    await collected(forwarding, scope, b"")
+    assert own.seen[0][0]["headers"] == [(b"a", b"b")]
+
+
+async def test_a_body_is_not_read_for_a_client_without_a_key() -> None:
+    here = Stub("here")
+    limits = Limits(1000, 5.0, Traffic(10**6))
+    forwarding = Forwarding(here.answer, {"own": Stub("own")}, limits, lambda _: False)  # type: ignore[dict-item]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+    answer = await collected(forwarding, scope, b'{"model": "own"}')
+    assert orjson.loads(answer.body)[0] == "here"
+
+
+@given(NAMES, NAMES)
+def test_joined_lists_have_each_item_once_in_order(one: list[str], other: list[str]) -> None:
+    assert merged(one, other) == sorted({*one, *other})
+    named = merged([{"name": each} for each in one], [{"name": each} for each in other])
+    assert [each["name"] for each in named] == sorted({*one, *other})
+    assert merged({"a": one, "b": 1}, {"a": other, "b": 2}) == {"a": merged(one, other), "b": 1}
+    assert merged({"a": one}, None) == {"a": one}
