@@ -4,6 +4,7 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
@@ -105,7 +106,8 @@ def _serve(settings: Settings) -> int:
     def announce(repository: ModelRepository) -> None:
         if seat is None or (seat.worker == 0 and not seat.again):
             by_grpc = _where(host, server.grpc_port) if server.grpc_port else ""
-            _announce(repository, url, keys, by_grpc, _in_json(settings))
+            own = seat.own if seat else {}
+            _announce(repository, url, keys, by_grpc, own, _in_json(settings))
         if seat is None:
             parent.ready()
 
@@ -158,18 +160,26 @@ def _in_json(settings: Settings) -> bool:
 
 
 def _announce(
-    repository: ModelRepository, url: str, keys: _AdminKey, by_grpc: str, in_json: bool
+    repository: ModelRepository,
+    url: str,
+    keys: _AdminKey,
+    by_grpc: str,
+    own: Mapping[str, int],
+    in_json: bool,
 ) -> None:
-    """Print the served models and the server's address; ``by_grpc`` is the address of gRPC, if
-    any."""
+    """Print the served models and the server's address. ``by_grpc`` is the address of gRPC, if any;
+    ``own`` has the number of the worker of each model that has its own."""
     if in_json:
-        fields = keys.fields | ({"grpc": by_grpc} if by_grpc else {})
+        fields: dict[str, Any] = {**keys.fields}
+        fields |= {"grpc": by_grpc} if by_grpc else {}
+        fields |= {"own_workers": dict(own)} if own else {}
         print(*start_log(repository, url, fields), sep="\n", flush=True)
         return
     if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack characters of names
         sys.stdout.reconfigure(errors="backslashreplace")
     width = get_terminal_size().columns if sys.stdout.isatty() else None
     also = f"gRPC at {by_grpc}\n" if by_grpc else ""
+    also += "".join(f"model {name} has a worker of its own: {n}\n" for name, n in own.items())
     print(f"{table(repository, url, width)}\n{also}{keys.told}", flush=True)
 
 
