@@ -18,9 +18,9 @@ from service.api.dataplane.asgi import App, Scope, Send
 from service.api.protocol import openai_errors
 from service.api.transport.answers import JSON, Answer, Header, refused
 from service.api.transport.arrival import Limits, arrived
+from service.api.transport.between import without_private
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.collected import collected, read_again
-from service.api.transport.private_headers import without_private
 from service.core.errors import NotReady, QuantserveError
 from service.core.sizes import HERE_BYTES
 from service.workers.own_worker import OwnWorker

@@ -12,8 +12,8 @@ import h11
 
 from service.api.dataplane.asgi import Scope, Send
 from service.api.transport.answers import Header
+from service.api.transport.between import CLIENT
 from service.api.transport.body import ClientGone, Receive
-from service.api.transport.private_headers import CLIENT
 from service.core.errors import MalformedRequest
 
 OF_ONE_CONNECTION = frozenset(

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from service.api.dataplane.asgi import App, Scope, Send
+from service.api.transport.between import CLIENT, GRPC_SECONDS
 from service.api.transport.body import Receive
-from service.api.transport.private_headers import CLIENT, GRPC_SECONDS
 
 AnswerMessage = Callable[[Scope, Receive, Send], Awaitable[None]]
 

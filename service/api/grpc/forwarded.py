@@ -13,10 +13,10 @@ from service.api.grpc.metadata import Metadata, headers_of
 from service.api.grpc.wire import split
 from service.api.protocol.json_tensors import Buffer
 from service.api.transport.answers import BINARY, Answer, refused
+from service.api.transport.between import GRPC_SECONDS
 from service.api.transport.body import ClientGone, Receive, read_body
 from service.api.transport.collected import App, Message, collected
 from service.api.transport.disconnect import until_gone
-from service.api.transport.private_headers import GRPC_SECONDS
 from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Reservation
 

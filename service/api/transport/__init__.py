@@ -7,7 +7,7 @@ exchange        the state of one inference request
 answers         outputs and errors to bytes
 shared_tensors  tensors in shared memory, read before the queue and written with the answer
 collected       a request to an application of this process, and its whole answer
-private_headers headers between workers
+between         headers between workers
 disconnect      work for a client, until the client disconnects
 refusal         an answer sent before the request has ended
 reading         reading in turns from clients that send much

@@ -1,6 +1,6 @@
 """Headers between workers are removed from clients' requests."""
 
-from service.api.transport.private_headers import CLIENT, GRPC_SECONDS, without_private
+from service.api.transport.between import CLIENT, GRPC_SECONDS, without_private
 
 
 def test_headers_between_workers_are_removed() -> None:
