@@ -42,6 +42,7 @@ requests          requests and answers, independent of the wire format
 queue_limit       when a queue admits no further request
 response_cache    cached outputs of earlier requests
 run_limits        time limits of a run
+selection         a selection of models by name
 shapes            shapes that may be the reason why a run failed
 sizes             size limits of one request
 statistics        counters, updated by events
