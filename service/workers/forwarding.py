@@ -68,52 +68,38 @@ class Forwarding:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, method = scope["path"], scope["method"]
         scope = {**scope, "headers": without_private(scope["headers"])}
+        try:
+            await self._answer(scope, receive, send)
+        except ClientGone:
+            pass
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
         named = OF_A_MODEL.fullmatch(path)
         if named is not None and named[1] in self._workers:
-            await self._pass_on(self._workers[named[1]], scope, receive, send)
+            await self._workers[named[1]].answer(scope, receive, send)
         elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
-            await self._find_in_body(scope, receive, send)
+            body = await self._body(scope, receive)
+            worker = await self._named_in(body)
+            # Without a name, and with JSON that is not valid, this worker answers.
+            app = self._app if worker is None else worker.answer
+            await app(scope, read_again(body, receive), send)
         elif OF_ALL.fullmatch(f"{method} {path}"):
-            await self._ask_all(scope, receive, send)
+            await self._answer_together(scope, await self._body(scope, receive), send)
         else:
             await self._app(scope, receive, send)
 
-    async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await worker.answer(scope, receive, send)
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-
-    async def _find_in_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._body(scope, receive)
-        except ClientGone:
-            return
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-            return
+    async def _named_in(self, body: bytes) -> OwnWorker | None:
         if len(body) > HERE_BYTES:
             name = await asyncio.to_thread(_field, body, "model")
         else:
             name = _field(body, "model")
-        worker = self._workers.get(name) if isinstance(name, str) else None
-        receive = read_again(body, receive)
-        if worker is not None:
-            await self._pass_on(worker, scope, receive, send)
-        else:
-            # Without a name, and with JSON that is not valid, this worker answers.
-            await self._app(scope, receive, send)
+        return self._workers.get(name) if isinstance(name, str) else None
 
-    async def _ask_all(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._body(scope, receive)
-        except ClientGone:
-            return
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-            return
+    async def _answer_together(self, scope: Scope, body: bytes, send: Send) -> None:
         found = await collected(self._app, scope, body)
         for worker in self._workers.values():
             if found.status != 200:

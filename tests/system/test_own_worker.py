@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -28,7 +27,7 @@ from tests.engine.generation import tiny_llama
 from tests.patience import PATIENCE, until
 from tests.repositories import golden, put, scale
 from tests.system.process import KEY, ROOT
-from tests.system.test_workers import ONE, Workers
+from tests.system.test_workers import ONE, Workers, serving
 from tests.system.wire import Line, chunked, free_port, get, post
 
 OWN = "[worker]\nown = true\n"
@@ -48,19 +47,7 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-@contextmanager
-def served(models: Path, *flags: str, workers: int = 2, own: int = 1) -> Iterator[Workers]:
-    it = Workers(models, models.parent / "log", *flags, workers=workers)
-    try:
-        it.until_up(workers + own)
-        yield it
-    finally:
-        it.process.terminate()
-        try:
-            it.process.wait(PATIENCE)
-        finally:
-            it.process.kill()
-            it.process.wait()
+served = partial(serving, own=1)
 
 
 def versions_on_one_line(it: Workers) -> tuple[str, str]:

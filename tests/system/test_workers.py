@@ -107,10 +107,11 @@ class Workers:
 
 
 @contextmanager
-def serving(models: Path, *flags: str, workers: int = 2) -> Iterator[Workers]:
+def serving(models: Path, *flags: str, workers: int = 2, own: int = 0) -> Iterator[Workers]:
+    """Serve with ``workers`` that share the port; ``own`` models have a worker of their own."""
     it = Workers(models, models.parent / "log", *flags, workers=workers)
     try:
-        it.until_up(workers)
+        it.until_up(workers + own)
         yield it
     finally:
         it.process.terminate()
