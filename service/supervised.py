@@ -1,12 +1,9 @@
 """The server's side of its supervisor: the state it receives and the events it reports."""
 
-import ctypes
 import json
 import mmap
 import os
-import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,11 +13,9 @@ from service.core.crashes import Crashes
 from service.core.ledger import SIZE, Ledger, Work
 from service.core.lone import LoneCores
 from service.core.selection import Selection
+from service.forking import end_with, forked
 from service.supervision.board import Board, size
 from service.supervision.process import VARIABLE
-
-PR_SET_PDEATHSIG = 1
-"""https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
 
 
 def _nobody(_: bytes, __: tuple[int, ...] = ()) -> None:
@@ -127,11 +122,11 @@ def supervised() -> Supervised:
     if given is None:
         return Supervised()
     told = json.loads(given)
-    _end_with(told["parent"])
+    end_with(told["parent"])
+    if "template" in told:
+        told = forked(told, socket.socket(fileno=told["channel"]))
     channel = socket.socket(fileno=told["channel"])
     channel.set_inheritable(False)
-    if "spare" in told:
-        told = _assigned(told, channel)
     table = mmap.mmap(told["table"], SIZE)
     os.close(told["table"])
     seat = _seat(told, channel) if "fleet" in told else None
@@ -145,25 +140,6 @@ def supervised() -> Supervised:
             socket.send_fds(channel, [message], files)
 
     return Supervised(Ledger(table), Crashes.from_json(told["crashes"]), listener, tell, seat)
-
-
-def _assigned(told: dict[str, Any], channel: socket.socket) -> dict[str, Any]:
-    """Wait, with all libraries loaded, until this spare process gets a worker's place."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        data = channel.recv(1)
-        if not data:
-            sys.exit(0)
-        line += data
-    assigned: dict[str, Any] = {**told, **json.loads(line)}
-    fleet = assigned["fleet"]
-    own = {fleet["board"], fleet["inbox"], *fleet["outboxes"], assigned["table"]}
-    for file in set(told["spare"]) | {told["table"]}:
-        if file not in own:
-            os.close(file)
-    if assigned["affinity"]:
-        os.sched_setaffinity(0, assigned["affinity"])
-    return assigned
 
 
 def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
@@ -200,11 +176,3 @@ def _beside(cores: list[int]) -> tuple[int, ...]:
     own = os.sched_getaffinity(0) if cores else set()
     others = [core for core in cores if core not in own]
     return tuple(others if len(own) == 1 and others else cores)
-
-
-def _end_with(parent: int) -> None:
-    """Drain and end when the supervisor is killed, because nothing else would stop this process."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(0)

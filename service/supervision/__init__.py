@@ -7,6 +7,7 @@ fleet        supervises several workers on one port
 groups       groups of workers that change together
 own_models   finds models with a worker of their own
 address      reserves that port
+template     the process that forks workers, as the supervisor sees it
 worker       one worker as the supervisor sees it: its process, its channel, its ledger
 process      signals, shared memory, the environment variable for a server's supervisor
 coordinator  decides changes in two phases, for all workers or none, from messages only

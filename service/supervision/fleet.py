@@ -32,10 +32,12 @@ from service.supervision.process import (
     MOST_EARLY_CRASHES,
     cause_of,
     code_of_end,
+    reap_orphans,
     shared_memory,
     stop_signals,
 )
 from service.supervision.scrapes import Scrapes
+from service.supervision.template import Template
 from service.supervision.worker import Worker
 
 TICK = 0.1
@@ -84,20 +86,20 @@ class Fleet:
         self._board = Board(mmap.mmap(self._board_file, boards.size(every)), every, count)
         # Sockets to pass connections between workers; they outlive a worker.
         self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(every)]
-        # A process with its libraries loaded, which replaces a worker that ends: loading libraries
-        # takes longer than the rest of a start.
-        self._spare = Worker(-1, ())
+        mail = [each.fileno() for pair in self._mail for each in pair]
+        ledgers = [worker.ledger for worker in self._workers]
+        self._template = Template(command, [self._board_file, *mail, *ledgers])
         self._key = secrets.token_hex(32)
         self._selector = selectors.DefaultSelector()
         self._scrapes = Scrapes(self._tell, self._own)
         # All other mutable state: the crashes so far, the received signals and how many were passed
-        # on, the exit code so far, whether all workers have been started, and when this process
-        # last ran.
+        # on, the exit code so far, whether any and whether all workers have been started, and when
+        # this process last ran.
         self._crashes = Crashes()
         self._signals: list[int] = []
         self._passed_on = 0
         self._code = 0
-        self._all_started = False
+        self._any_started = self._all_started = False
         self._last_run = time.monotonic()
 
     def run(self) -> int:
@@ -112,13 +114,10 @@ class Fleet:
         for number in stop_signals():
             signal.signal(number, self._note_signal)
         with reserved:
-            # Start one worker first, so that only one reports invalid settings.
-            self._start(self._workers[0])
             while any(worker.process is not None for worker in self._workers) or not self._ending:
+                self._keep_template()
                 self._step()
-        if self._spare.process is not None:
-            self._spare.process.kill()
-            self._spare.process.wait()
+        self._template.kill()
         return self._code
 
     @property
@@ -127,14 +126,17 @@ class Fleet:
 
     def _step(self) -> None:
         for key, _ in self._selector.select(TICK):
-            self._hear(key.data)
+            if isinstance(key.data, Worker):
+                self._hear(key.data)
+            else:
+                self._template.hear()
         for worker in self._workers:
             worker.flush()
             self._reap(worker)
         self._pass_on()
         self._start_due()
-        self._start_spare()
         self._watch_beats()
+        reap_orphans({*(w.process_id for w in self._workers), self._template.process_id})
         self._scrapes.step(time.monotonic(), self._live())
 
     def _start(self, worker: Worker) -> None:
@@ -161,40 +163,30 @@ class Fleet:
                 **self._machine,
             },
         }
-        spare = self._spare
-        if spare.process is not None and spare.channel is not None and spare.process.poll() is None:
-            channel = spare.channel
-            worker.take_over(spare, told)
-            self._selector.modify(channel, selectors.EVENT_READ, worker)
-            return
         mail = [self._mail[worker.number][0], *(theirs for _, theirs in self._mail)]
         passed = [self._board_file, *(each.fileno() for each in mail)]
-        channel = worker.start(self._command, told, passed)
+        channel = worker.start(self._template, self._command, told, passed)
         self._selector.register(channel, selectors.EVENT_READ, worker)
 
-    def _start_spare(self) -> None:
-        """Keep a spare process, once all workers are ready."""
-        spare, now = self._spare, time.monotonic()
-        if spare.process is not None and spare.process.poll() is not None:
-            if spare.channel is not None:
-                self._selector.unregister(spare.channel)
-                spare.channel.close()
-            spare.process = spare.channel = None
-            spare.again_at = now + LONGEST_PAUSE
-        if spare.process or self._ending or spare.again_at > now:
-            return
-        if not all(worker.was_ready for worker in self._workers):
-            return
-        mail = [each.fileno() for pair in self._mail for each in pair]
-        ledgers = [worker.ledger for worker in self._workers]
-        passed = [self._board_file, *mail, *ledgers]
-        channel = spare.start(self._command, {"spare": passed}, passed)
-        self._selector.register(channel, selectors.EVENT_READ, spare)
+    def _keep_template(self) -> None:
+        """Start the template, and again when it has ended. If it ends before any worker has been
+        started, its settings are invalid."""
+        if (ended := self._template.ended()) is not None:
+            code, channel = ended
+            self._selector.unregister(channel)
+            if code > 0 and not self._any_started:
+                self._give_up(code)
+        if not self._ending and (started := self._template.start()) is not None:
+            self._selector.register(started, selectors.EVENT_READ, self._template)
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for worker in [] if self._ending else self._workers[: None if self._all_started else 1]:
+        if self._ending or (self._template.loading and not self._any_started):
+            return
+        # One worker is started first, so that only one reports what is wrong.
+        for worker in self._workers[: None if self._all_started else 1]:
             if worker.process is None and worker.again_at <= now:
+                self._any_started = True
                 self._start(worker)
 
     def _hear(self, worker: Worker) -> None:

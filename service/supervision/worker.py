@@ -1,18 +1,17 @@
 """The supervisor's view of one worker: its process, its channel, its ledger."""
 
-import json
 import mmap
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from service.core.ledger import SIZE, Work, read_work
 from service.supervision.lines import Lines, Message, encoded
-from service.supervision.process import VARIABLE, shared_memory
+from service.supervision.process import Process, shared_memory, started
+from service.supervision.template import Template
 
 
 class Worker:
@@ -26,7 +25,7 @@ class Worker:
         self._table = mmap.mmap(self.ledger, SIZE)
         # All mutable state: the process and its channel, the unsent bytes, whether it was ready
         # once, whether it was told to end, the cause for which it is ended, and its early crashes.
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.channel: socket.socket | None = None
         self._lines = Lines()
         self._unsent = bytearray()
@@ -37,43 +36,31 @@ class Worker:
         self.again_at = 0.0
 
     def start(
-        self, command: Sequence[str], told: Mapping[str, Any], passed: Sequence[int]
+        self,
+        template: Template,
+        command: Sequence[str],
+        told: Mapping[str, Any],
+        passed: Sequence[int],
     ) -> socket.socket:
-        """Start a process. Return the supervisor's end of its channel."""
+        """Start a process: fork it from the template, or run the command if that is not possible.
+        Return the supervisor's end of its channel."""
         self._clear()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        told = {
-            **told,
-            "channel": theirs.fileno(),
-            "table": self.ledger,
-            "listener": None,
-            "parent": os.getpid(),
-        }
-        before = os.sched_getaffinity(0) if self._cores else set()
-        if self._cores:  # the process and all its threads inherit the affinity
-            os.sched_setaffinity(0, self._cores)
-        try:
-            # A separate process group: Ctrl-C reaches only the supervisor, which passes it on once.
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, VARIABLE: json.dumps(told)},
-                pass_fds=[theirs.fileno(), self.ledger, *passed],
-                process_group=0,
-            )
-        finally:
-            if self._cores:
-                os.sched_setaffinity(0, before)
-        theirs.close()
-        self.channel = ours
-        return ours
+        told = {**told, "table": self.ledger}
+        forked = template.fork({**told, "affinity": list(self._cores)})
+        self.process, self.channel = forked or self._run(command, told, passed)
+        return self.channel
 
-    def take_over(self, spare: "Worker", told: Mapping[str, Any]) -> None:
-        """Let a spare process fill this worker's place."""
-        self._clear()
-        self.process, self.channel = spare.process, spare.channel
-        spare.process = spare.channel = None
-        self.tell({**told, "table": self.ledger, "affinity": list(self._cores)})
+    def _run(
+        self, command: Sequence[str], told: Mapping[str, Any], passed: Sequence[int]
+    ) -> tuple[Process, socket.socket]:
+        if not self._cores:
+            return started(command, told, [self.ledger, *passed])
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._cores)  # the process and all its threads inherit it
+        try:
+            return started(command, told, [self.ledger, *passed])
+        finally:
+            os.sched_setaffinity(0, before)
 
     def _clear(self) -> None:
         self._table[:] = bytes(SIZE)

@@ -241,9 +241,9 @@ def test_a_request_gets_an_error_when_the_worker_ends(models: Path) -> None:
 
 def test_lists_tell_that_a_worker_is_missing(models: Path) -> None:
     with served(models) as it, Line(it.port) as line:
-        spares = [each for each in it.children if each not in it.workers]
-        # Without the spare process, the replacement takes a second or more.
-        for each in [*spares, it.workers[2]]:
+        templates = [each for each in it.children if each not in it.workers]
+        # Without the template, the replacement takes a second or more.
+        for each in [*templates, it.workers[2]]:
             os.kill(each, signal.SIGKILL)
         until(lambda: it.up == 2, "its end is not noticed")
         index = line.ask(post("/v2/repository/index", b"")).json

@@ -252,6 +252,41 @@ def test_a_killed_worker_is_replaced_with_the_same_versions(models: Path) -> Non
         assert it.metric('quantserve_crashes_total{cause="SIGKILL",model=""}') == 2
 
 
+def test_workers_continue_and_are_replaced_without_the_template(models: Path) -> None:
+    with serving(models) as it:
+        workers = it.workers
+        (template,) = set(it.children) - set(workers)
+        os.kill(template, signal.SIGKILL)
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: workers[0] not in it.children, "it is not dead")
+        it.until_up()
+        assert it.versions() == {"1": 8} and it.workers[1] == workers[1]
+
+        def again() -> bool:
+            return len(set(it.children) - set(it.workers)) == 1
+
+        until(again, "there is no template")
+
+
+def test_no_process_that_has_ended_is_left(models: Path) -> None:
+    with serving(models) as it:
+        for victim in it.workers:
+            os.kill(victim, signal.SIGKILL)
+        it.until_up()
+
+        def left() -> list[int]:
+            return [pid for pid in it.children if _state(pid) == "Z"]
+
+        until(lambda: not left(), "a process is left")
+
+
+def _state(process: int) -> str:
+    """Return the letter of a process's state: Z for one that has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
 def test_other_workers_answer_while_a_worker_is_replaced(models: Path) -> None:
     with serving(models) as it:
         os.kill(it.workers[0], signal.SIGKILL)
