@@ -37,9 +37,14 @@ def forked(told: Mapping[str, Any], orders: socket.socket) -> dict[str, Any]:
         between = os.fork()
         if between:
             os.close(channel)
-            os.waitpid(between, 0)
+            _, failed = os.waitpid(between, 0)
+            if failed:
+                sys.exit(1)  # the supervisor starts the worker in another way
             continue
-        worker = os.fork()
+        try:
+            worker = os.fork()
+        except OSError:
+            os._exit(1)
         if worker:
             orders.sendall(json.dumps({"event": "forked", "process": worker}).encode() + b"\n")
             os._exit(0)
