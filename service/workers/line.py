@@ -83,17 +83,18 @@ class Line:
             Lost: the worker closed the connection.
         """
         try:
-            words = self._http.send(_head(scope)) or b""
+            head = self._http.send(_head(scope)) or b""
         except h11.LocalProtocolError as error:
             raise MalformedRequest(f"the request cannot be passed on: {error}") from None
+        # Sent before the body has arrived: the worker enforces the timeout of the body.
+        self._writer.write(head)
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             body, more = message.get("body", b""), message.get("more_body", False)
-            if body:
-                words += self._http.send(h11.Data(body)) or b""
+            words = self._http.send(h11.Data(body)) or b"" if body else b""
             if not more:
                 words += self._http.send(h11.EndOfMessage()) or b""
             try:
@@ -101,7 +102,6 @@ class Line:
                 await self._writer.drain()
             except ConnectionError:
                 raise Lost from None
-            words = b""
         while (await receive())["type"] != "http.disconnect":
             pass
         raise ClientGone

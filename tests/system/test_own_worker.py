@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -202,6 +202,18 @@ def test_polling_follows_the_folder_of_the_model(models: Path) -> None:
         until(lambda: it.versions("big") == {"2": 8}, "it does not follow the folder")
         put(models, "new", 1, scale(2))
         until(lambda: it.versions("new") == {"1": 8}, "it does not follow the folder")
+
+
+def test_a_slow_body_is_awaited_as_long_as_by_other_workers(models: Path) -> None:
+    with served(models, "--body-timeout", "7") as it, Line(it.port) as slow, Line(it.port) as late:
+        head, body = post(OF_BIG, ONE)[: -len(ONE)], ONE
+        slow.socket.sendall(head)
+        late.socket.sendall(head)
+        sleep(6)  # longer than the worker waits for the next request of a connection
+        slow.socket.sendall(body)
+        assert slow.read().status == 200
+        found = late.read()
+        assert found.status == 408 and "7 s" in found.error
 
 
 def test_its_crash_affects_no_other_model(models: Path) -> None:

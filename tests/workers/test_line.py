@@ -178,3 +178,11 @@ async def test_a_request_that_cannot_be_passed_on_is_malformed() -> None:
 async def test_an_idle_line_is_not_used_for_ever() -> None:
     async with connected() as (line, _, _):
         assert line.usable(60) and not line.usable(0)
+
+
+async def test_the_head_is_sent_before_the_body_has_arrived() -> None:
+    async with connected() as (line, reader, _):
+        scope, receive = asked()
+        asking = asyncio.ensure_future(line.ask(scope, receive))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST /p%20q HTTP/1.1\r\n")
+        asking.cancel()
