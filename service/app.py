@@ -175,7 +175,8 @@ class Server:
         self._plane: App = DataPlane(control, inference, access)
         if fleet := self._fleet:
             by_message = message_answerer(inference) if self._by_grpc else None
-            self._plane = fleet.front(self._plane, limits, admits, by_message)
+            unanswered = inference.left_unanswered
+            self._plane = fleet.front(self._plane, limits, admits, unanswered, by_message)
         self._grpc = None
         if self._by_grpc and (fleet is None or fleet.shares_port):
             forward = fleet.forward if fleet and fleet.others else None

@@ -20,8 +20,8 @@ from service.api.transport.answers import JSON, Answer, Header, refused
 from service.api.transport.arrival import Limits, arrived
 from service.api.transport.between import without_private
 from service.api.transport.body import ClientGone, Receive
-from service.api.transport.collected import collected, read_again
-from service.core.errors import NotReady, QuantserveError
+from service.api.transport.collected import Message, collected, read_again
+from service.core.errors import NotReady, QuantserveError, ShuttingDown
 from service.core.sizes import HERE_BYTES
 from service.workers.own_worker import OwnWorker
 
@@ -49,6 +49,8 @@ OF_ALL = re.compile(
 INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
 Admits = Callable[[Iterable[Header]], bool]
 """Returns True if a prediction with these headers is allowed."""
+Unanswered = Callable[[], None]
+"""Called for each request that gets no answer because the server stops."""
 
 
 class Forwarding:
@@ -57,49 +59,83 @@ class Forwarding:
     ``limits``, if their sender is admitted."""
 
     def __init__(
-        self, app: App, workers: Mapping[str, OwnWorker], limits: Limits, admits: Admits
+        self,
+        app: App,
+        workers: Mapping[str, OwnWorker],
+        limits: Limits,
+        admits: Admits,
+        unanswered: Unanswered,
     ) -> None:
         self._app = app
         self._workers = workers
         self._limits = limits
         self._admits = admits
+        self._unanswered = unanswered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "headers": without_private(scope["headers"])}
-        try:
-            await self._answer(scope, receive, send)
-        except ClientGone:
-            pass
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        scope = {**scope, "headers": without_private(scope["headers"])}
         named = OF_A_MODEL.fullmatch(path)
         if named is not None and named[1] in self._workers:
-            await self._workers[named[1]].answer(scope, receive, send)
+            await self._pass_on(self._workers[named[1]], scope, receive, send)
         elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
-            body = await self._body(scope, receive)
-            worker = await self._named_in(body)
-            # Without a name, and with JSON that is not valid, this worker answers.
-            app = self._app if worker is None else worker.answer
-            await app(scope, read_again(body, receive), send)
+            await self._find_in_body(scope, receive, send)
         elif OF_ALL.fullmatch(f"{method} {path}"):
-            await self._answer_together(scope, await self._body(scope, receive), send)
+            await self._ask_all(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _named_in(self, body: bytes) -> OwnWorker | None:
+    async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await worker.answer(scope, receive, noted)
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+        except asyncio.CancelledError:
+            # The task of a connection is cancelled only when the shutdown timeout has passed.
+            self._unanswered()
+            if begun:
+                raise
+            error = ShuttingDown("the server stopped before there was an answer")
+            await _refusal(error, scope["path"])(scope, receive, send)
+
+    async def _find_in_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except ClientGone:
+            return
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+            return
         if len(body) > HERE_BYTES:
             name = await asyncio.to_thread(_field, body, "model")
         else:
             name = _field(body, "model")
-        return self._workers.get(name) if isinstance(name, str) else None
+        worker = self._workers.get(name) if isinstance(name, str) else None
+        receive = read_again(body, receive)
+        if worker is not None:
+            await self._pass_on(worker, scope, receive, send)
+        else:
+            # Without a name, and with JSON that is not valid, this worker answers.
+            await self._app(scope, receive, send)
 
-    async def _answer_together(self, scope: Scope, body: bytes, send: Send) -> None:
+    async def _ask_all(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except ClientGone:
+            return
+        except QuantserveError as error:
+            await _refusal(error, scope["path"])(scope, receive, send)
+            return
         found = await collected(self._app, scope, body)
         for worker in self._workers.values():
             if found.status != 200:

@@ -12,7 +12,7 @@ from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
 from service.engine.repository.context import Context
 from service.metrics import Metrics
-from service.workers.forwarding import Admits, Forwarding
+from service.workers.forwarding import Admits, Forwarding, Unanswered
 from service.workers.handover import Create, Handover
 from service.workers.member import Member
 from service.workers.own_worker import OwnWorker
@@ -89,13 +89,20 @@ class Fleet:
         return self.member.seat.shares_port
 
     def front(
-        self, app: App, limits: Limits, admits: Admits, answer_message: AnswerMessage | None
+        self,
+        app: App,
+        limits: Limits,
+        admits: Admits,
+        unanswered: Unanswered,
+        answer_message: AnswerMessage | None,
     ) -> App:
         """Return the application that receives the requests of this worker: ``app``, with what
         models with a worker of their own need before it."""
         if not self.shares_port:
             return Received(app, answer_message)
-        return Forwarding(app, self.others, limits, admits) if self.others else app
+        if not self.others:
+            return app
+        return Forwarding(app, self.others, limits, admits, unanswered)
 
     def forward(self, model: str) -> App | None:
         """Return the application that passes on requests for a model; None for a model of this

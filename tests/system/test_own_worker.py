@@ -299,6 +299,28 @@ def test_sigterm_waits_for_the_answers_of_the_model(models: Path) -> None:
         assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
+def test_answers_say_that_the_connection_ends_while_the_server_stops(models: Path) -> None:
+    with served(models, "--drain-delay", "3") as it, Line(it.port) as own, Line(it.port) as other:
+        for line in (own, other):
+            assert "connection" not in line.ask(post(OF_BIG, ONE)).headers
+        it.process.terminate()
+        until(lambda: not it.is_ready(), "it does not stop")
+        for line, path in ((own, OF_BIG), (other, "/v2/models/m/infer")):
+            assert line.ask(post(path, ONE)).headers["connection"] == "close"
+
+
+def test_a_request_that_outlasts_the_shutdown_timeout_gets_an_error(models: Path) -> None:
+    tiny_models.counting(models, toml=tiny_models.ONE_THREAD + OWN)
+    with served(models, "--shutdown-timeout", "1", own=2) as it, Line(it.port) as line:
+        line.socket.sendall(post("/v2/models/counting/infer", SLOW))
+        busy = 'quantserve_instances_busy{model="counting",version="1"}'
+        until(lambda: it.metric(busy) == 1, "it does not run")
+        it.process.terminate()
+        found = line.read()
+        assert found.status == 503 and "the server stopped" in found.error
+        assert it.process.wait(PATIENCE) == 1
+
+
 def test_a_language_model_streams_and_stops_when_its_client_leaves(models: Path) -> None:
     tiny_llama.write(models / "chat/1", context=4096)
     (models / "chat/model.toml").write_text(OWN)

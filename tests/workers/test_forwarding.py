@@ -1,5 +1,7 @@
 """Which worker answers a request, and what the answers of all workers are together."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,7 +25,7 @@ class Stub:
         self.model = name
         self.status = status
         self.given = answer
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.seen: list[Any] = []
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
@@ -38,11 +40,17 @@ class Stub:
 
 
 async def ask(
-    method: str, path: str, body: bytes = b"", own: Stub | None = None, here: Stub | None = None
+    method: str,
+    path: str,
+    body: bytes = b"",
+    own: Stub | None = None,
+    here: Stub | None = None,
+    unanswered: Callable[[], None] = lambda: None,
 ) -> Any:
     worker, app = own or Stub("own"), here or Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
-    forwarding = Forwarding(app.answer, {worker.model: worker}, limits, lambda _: True)  # type: ignore[dict-item]
+    workers: Any = {worker.model: worker}
+    forwarding = Forwarding(app.answer, workers, limits, lambda _: True, unanswered)
     scope = {"type": "http", "method": method, "path": path, "headers": []}
     answer = await collected(forwarding, scope, body)
     length = dict(answer.headers)[b"content-length"]
@@ -136,7 +144,9 @@ async def test_a_change_for_all_workers_fails_with_the_first_failure() -> None:
 async def test_private_headers_of_a_client_are_removed() -> None:
     own = Stub("own")
     limits = Limits(1000, 5.0, Traffic(10**6))
-    forwarding = Forwarding(Stub("here").answer, {"own": own}, limits, lambda _: True)  # type: ignore[dict-item]
+    workers: Any = {"own": own}
+    here = Stub("here").answer
+    forwarding = Forwarding(here, workers, limits, lambda _: True, lambda: None)
     headers = [(b"x-quantserve-client", b"forged 1"), (b"a", b"b")]
     scope = {"type": "http", "method": "GET", "path": "/v2/models/own", "headers": headers}
     await collected(forwarding, scope, b"")
@@ -146,7 +156,8 @@ async def test_private_headers_of_a_client_are_removed() -> None:
 async def test_a_body_is_not_read_for_a_client_without_a_key() -> None:
     here = Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
-    forwarding = Forwarding(here.answer, {"own": Stub("own")}, limits, lambda _: False)  # type: ignore[dict-item]
+    workers: Any = {"own": Stub("own")}
+    forwarding = Forwarding(here.answer, workers, limits, lambda _: False, lambda: None)
     scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
     answer = await collected(forwarding, scope, b'{"model": "own"}')
     assert orjson.loads(answer.body)[0] == "here"
@@ -159,3 +170,12 @@ def test_joined_lists_have_each_item_once_in_order(one: list[str], other: list[s
     assert [each["name"] for each in named] == sorted({*one, *other})
     assert merged({"a": one, "b": 1}, {"a": other, "b": 2}) == {"a": merged(one, other), "b": 1}
     assert merged({"a": one}, None) == {"a": one}
+
+
+async def test_a_request_without_an_answer_when_the_server_stops_is_counted() -> None:
+    own, counted = Stub("own"), list[int]()
+    own.error = asyncio.CancelledError()
+    status, found = await ask(
+        "POST", "/v2/models/own/infer", own=own, unanswered=lambda: counted.append(1)
+    )
+    assert status == 503 and "the server stopped" in found["error"] and counted == [1]

@@ -412,6 +412,10 @@ class Inference:
         _log.debug("request %s failed", exchange.request_id.decode(), exc_info=error)
         return refused(ExecutionFailed("internal error"))
 
+    def left_unanswered(self) -> None:
+        """Count a request of another worker's model that got an error because the server stopped."""
+        self.unanswered += 1
+
     def abandon(self, exchange: Exchange) -> None:
         """Remove a request from the queue: its client has disconnected."""
         exchange.outcome = Outcome.CANCELLED

@@ -82,6 +82,8 @@ class Routing:
     def _asgi_call(
         self, state: dict[str, Any], request: Request, connection: HTTPProtocol
     ) -> ASGICall | None:
+        if self._inference.leaving:
+            request.keep_alive = False
         try:
             return ASGICall(self._app, state, request, connection)
         except httptools.HttpParserInvalidURLError:

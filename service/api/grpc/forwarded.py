@@ -4,6 +4,7 @@ The worker that has the connection sends the message, undecoded, to the other wo
 an HTTP request. The body of the answer is the message of the response, or an error.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -40,16 +41,17 @@ class Calls:
                 model = ""
             app = self._forward(model)
             if app is not None:
-                return ForwardedCall(app, metadata)
+                return ForwardedCall(app, metadata, self._inference)
         return Call(self._inference, headers_of(metadata))
 
 
 class ForwardedCall:
     """A request that another worker answers; see ``Call``."""
 
-    def __init__(self, app: App, metadata: Metadata) -> None:
+    def __init__(self, app: App, metadata: Metadata, inference: Inference) -> None:
         self._app = app
         self._metadata = metadata
+        self._inference = inference
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
         """Return the parts of the answer's message; see ``Call.answer``.
@@ -72,6 +74,10 @@ class ForwardedCall:
             answer = await collected(self._app, scope, body)
         except QuantserveError as error:
             raise Refused(refused(error)) from None
+        except asyncio.CancelledError:
+            if self._inference.leaving:
+                self._inference.left_unanswered()
+            raise
         if answer.status != 200:
             raise Refused(answer)
         return [answer.body]
