@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from service.config.values import MOST_SECONDS, Value, told
 from service.core.batching import RUN_ROWS
@@ -70,7 +77,7 @@ class WorkerConfig(Value):
     """``[worker]``: with ``own``, the model runs in a worker of its own. The value is read when the
     server starts."""
 
-    own: bool = False
+    own: StrictBool = False
 
 
 class SessionConfig(Value):

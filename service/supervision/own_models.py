@@ -25,6 +25,8 @@ def own_models(models: Path) -> tuple[str, ...]:
 
 def _asks(file: Path) -> bool:
     try:
+        if not file.is_file():
+            return False
         with file.open("rb") as opened:
             text = opened.read(MOST_BYTES)
     except OSError:
@@ -32,10 +34,11 @@ def _asks(file: Path) -> bool:
     if b"own" not in text:
         return False
     # Imported here, because every start of the command would wait for it.
-    import tomllib
+    from service.core.errors import FileUnreadable
+    from service.files import read_toml
 
     try:
-        worker = tomllib.loads(text.decode()).get("worker")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        worker = (read_toml(file) or {}).get("worker")
+    except FileUnreadable:
         return False
     return isinstance(worker, dict) and worker.get("own") is True

@@ -4,6 +4,7 @@ protocol, and its end does not affect other models."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +203,8 @@ def test_polling_follows_the_folder_of_the_model(models: Path) -> None:
         until(lambda: it.versions("big") == {"2": 8}, "it does not follow the folder")
         put(models, "new", 1, scale(2))
         until(lambda: it.versions("new") == {"1": 8}, "it does not follow the folder")
+        shutil.rmtree(models / "big")
+        until(lambda: "there is no model" in it.ask(post(OF_BIG, ONE)).body.decode(), "it stays")
 
 
 def test_a_slow_body_is_awaited_as_long_as_by_other_workers(models: Path) -> None:

@@ -63,12 +63,14 @@ class ModelRepository:
         self._context = replace(context, promised=self._promised)
         self._allow_empty = allow_empty
         # All mutable state except that of the models: whether the start is over and whether the
-        # stop has begun; the entries of the folder that are not served, and those already logged;
+        # stop has begun; the entries of the folder that are not served, whether it has models of
+        # other processes, and the entries already logged;
         # the versions whose files have changed; and the running operations.
         self.models: dict[str, Model] = {}
         self.started = False
         self.stopping = False
         self._passed_over: tuple[PassedOver, ...] = ()
+        self._others = False
         self._logged: set[PassedOver] = set()
         self._changed: set[tuple[str, int]] = set()
         self._operations: set[asyncio.Task[Any]] = set()
@@ -217,10 +219,11 @@ class ModelRepository:
         """
         before_look = self._unserved()
         folders = await self._read()
+        emptied = not folders and not self._others
         # An entry that is being copied may not be servable now, and be complete at the next poll.
         # So only entries that were not served at the last poll either are logged.
         self._log_unserved(before_look & self._unserved())
-        if not folders and self.models:
+        if emptied and self.models:
             raise ConfigError(f"models folder {self.folder} is empty; loaded models stay loaded")
         for name in sorted({*folders, *self.models}):
             absent = ModelFolder(self.folder / name)
@@ -262,7 +265,7 @@ class ModelRepository:
     async def _read(self) -> dict[str, ModelFolder]:
         overrides = {model.name: model.override for model in self}
         contents = await asyncio.to_thread(self.root.read, overrides)
-        self._passed_over = contents.passed_over
+        self._passed_over, self._others = contents.passed_over, contents.others
         return dict(contents.models)
 
     def _known(self, name: str, folder: ModelFolder) -> Model:

@@ -22,10 +22,14 @@ NO_FILE = (
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The content of the root at one moment: models by name, and entries that are not served."""
+    """The content of the root at one moment: models by name, and entries that are not served.
+
+    ``others``: True if there are folders of models that are not selected.
+    """
 
     models: Mapping[str, ModelFolder]
     passed_over: tuple[PassedOver, ...]
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class Root:
         elif self.asked and same is None and not any(each.path == self.name for each in passed):
             passed.append(PassedOver(self.name, NO_FILE))
         passed = [each for each in passed if each.path.partition("/")[0] in self.selected]
-        return Contents(models, tuple(sorted(passed, key=lambda each: each.path)))
+        others = any(name not in self.selected for name in layout.folders)
+        return Contents(models, tuple(sorted(passed, key=lambda each: each.path)), others)
 
     def read_one(self, name: str, override: Override | None = None) -> ModelFolder | None:
         """Read the model of a name; return None if there is no such model."""

@@ -244,6 +244,7 @@ def test_only_selected_models_are_read(tmp_path: Path) -> None:
     assert set(rest.read({}).models) == {"a", "c"}
     assert not [each for each in rest.read({}).passed_over if each.path.startswith("b")]
     assert rest.read_one("b") is None
+    assert some.read({}).others and rest.read({}).others and not Root.of(tmp_path).read({}).others
 
 
 def test_a_model_in_the_root_that_is_not_selected_is_ignored(tmp_path: Path) -> None:
