@@ -46,6 +46,11 @@ OF_ALL = re.compile(
     r"|POST /v2/(?:logging|systemsharedmemory/.+)"
 )
 """Requests that are answered by all workers together."""
+CHANGES = re.compile(r"/v2/(?:logging|systemsharedmemory/.+)")
+"""Paths of those that change something."""
+LIST_SECONDS = 2.0
+"""Seconds after which a list is sent without the model of a worker that does not answer. Each worker
+may wait 1 s for the counters of another one."""
 INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
 Admits = Callable[[Iterable[Header]], bool]
 """Returns True if a prediction with these headers is allowed."""
@@ -99,14 +104,16 @@ class Forwarding:
         try:
             await worker.answer(scope, receive, noted)
         except QuantserveError as error:
+            if begun:
+                raise
             await _refusal(error, scope["path"])(scope, receive, send)
         except asyncio.CancelledError:
             # The task of a connection is cancelled only when the shutdown timeout has passed.
             self._unanswered()
             if begun:
                 raise
-            error = ShuttingDown("the server stopped before there was an answer")
-            await _refusal(error, scope["path"])(scope, receive, send)
+            stopped = ShuttingDown("the server stopped before there was an answer")
+            await _refusal(stopped, scope["path"])(scope, receive, send)
 
     async def _find_in_body(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -137,20 +144,25 @@ class Forwarding:
             await _refusal(error, scope["path"])(scope, receive, send)
             return
         found = await collected(self._app, scope, body)
-        for worker in self._workers.values():
-            if found.status != 200:
-                break
-            found = _both(found, await self._of_other(worker, scope, body))
+        if found.status == 200:
+            others = [self._of_other(each, scope, body) for each in self._workers.values()]
+            for other in await asyncio.gather(*others):
+                found = _both(found, other)
         start = {"type": "http.response.start", "status": found.status, "headers": found.headers}
         await send(start)
         await send({"type": "http.response.body", "body": bytes(found.body), "more_body": False})
 
     async def _of_other(self, worker: OwnWorker, scope: Scope, body: bytes) -> Answer:
+        seconds = None if CHANGES.fullmatch(scope["path"]) else LIST_SECONDS
         try:
-            return await collected(worker.answer, scope, body)
+            async with asyncio.timeout(seconds):
+                return await collected(worker.answer, scope, body)
         except NotReady as error:
-            ready_only = _field(body, "ready") is True
-            return _missing(worker.model, str(error), "" if ready_only else scope["path"])
+            why = str(error)
+        except TimeoutError:
+            why = f"its worker has not answered for {LIST_SECONDS:g} s"
+        ready_only = _field(body, "ready") is True
+        return _missing(worker.model, why, "" if ready_only else scope["path"])
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         headers = dict(scope["headers"])
@@ -169,11 +181,11 @@ def _field(body: bytes, name: str) -> Any:
 
 
 def _both(one: Answer, other: Answer) -> Answer:
-    """Return the answer of two workers. If the second failed, it is the answer of the second."""
+    """Return the answer of two workers. If one failed, it is the answer of that one."""
+    if one.status != 200 or not one.body:
+        return one
     if other.status != 200:
         return other
-    if not one.body:
-        return one
     body = orjson.dumps(merged(orjson.loads(one.body), orjson.loads(other.body or b"null")))
     headers = [pair for pair in one.headers if pair[0].lower() != b"content-length"]
     return Answer(200, [*headers, (b"content-length", b"%d" % len(body))], body)

@@ -14,7 +14,7 @@ from service.api.dataplane.asgi import Scope, Send
 from service.api.transport.answers import Header
 from service.api.transport.between import CLIENT
 from service.api.transport.body import ClientGone, Receive
-from service.core.errors import MalformedRequest
+from service.core.errors import MalformedRequest, NotReady
 
 OF_ONE_CONNECTION = frozenset(
     {
@@ -36,11 +36,11 @@ PIECE = 256 * 1024
 """Bytes of an answer to read at once."""
 
 
-class Lost(Exception):  # noqa: N818 - the worker's end, not an error of this process
+class Lost(NotReady):
     """The worker closed the connection before its answer was complete."""
 
-    def __str__(self) -> str:
-        return "the worker of the model ended before its answer was complete"
+    def __init__(self) -> None:
+        super().__init__("the worker of the model ended before its answer was complete: try again")
 
 
 class Line:

@@ -6,6 +6,7 @@ connections of which they give it one end.
 
 import asyncio
 import socket
+from time import monotonic
 
 from service.api.dataplane.asgi import Scope, Send
 from service.api.transport.body import ClientGone, Receive
@@ -15,6 +16,9 @@ from service.workers.line import PIECE, Line, Lost
 
 IDLE_SECONDS = 2.0
 """Seconds after which an idle connection is not used again: the worker is about to close it."""
+BUSY_SECONDS = 5.0
+"""Seconds that a request waits until the worker takes a connection."""
+RETRY_SECONDS = 0.01
 MOST_IDLE = 64
 """The maximum number of idle connections to keep."""
 
@@ -65,16 +69,30 @@ class OwnWorker:
             if line.usable(IDLE_SECONDS):
                 return line
             line.close()
-        if self._seat.board.connections(self._number) is None:
-            raise self._not_ready("it is starting")
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise self._not_ready(f"it cannot be reached: {error.strerror}") from None
         with theirs:
             try:
-                socket.send_fds(self._seat.outboxes[self._number], [b"."], [theirs.fileno()])
-            except OSError:  # it has not read the earlier connections yet
+                await self._give(theirs)
+            except BaseException:
                 ours.close()
-                raise self._not_ready("it is busy") from None
+                raise
         return Line(*await asyncio.open_unix_connection(sock=ours, limit=PIECE))
+
+    async def _give(self, connection: socket.socket) -> None:
+        """Send the worker its end of a connection, once it has read enough of the earlier ones."""
+        outbox, until = self._seat.outboxes[self._number], monotonic() + BUSY_SECONDS
+        while self._seat.board.connections(self._number) is not None:
+            try:
+                socket.send_fds(outbox, [b"."], [connection.fileno()])
+                return
+            except OSError:
+                if monotonic() > until:
+                    raise self._not_ready("it is busy") from None
+            await asyncio.sleep(RETRY_SECONDS)
+        raise self._not_ready("it is starting")
 
     def _put_back(self, line: Line, done: bool) -> None:
         if done and len(self._idle) < MOST_IDLE and line.renew():

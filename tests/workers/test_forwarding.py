@@ -13,7 +13,9 @@ from service.api.transport.arrival import Limits
 from service.api.transport.collected import collected
 from service.api.transport.traffic import Traffic
 from service.core.errors import NotReady
+from service.workers import forwarding
 from service.workers.forwarding import Forwarding, merged
+from service.workers.line import Lost
 
 NAMES = st.lists(st.sampled_from("abcdef"), unique=True)
 
@@ -26,11 +28,14 @@ class Stub:
         self.status = status
         self.given = answer
         self.error: BaseException | None = None
+        self.hangs = False
         self.seen: list[Any] = []
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         if self.error is not None:
             raise self.error
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         body = (await receive())["body"]
         self.seen.append((scope, body))
         found = orjson.dumps(self.given if self.given is not None else [self.model, body.decode()])
@@ -50,9 +55,9 @@ async def ask(
     worker, app = own or Stub("own"), here or Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {worker.model: worker}
-    forwarding = Forwarding(app.answer, workers, limits, lambda _: True, unanswered)
+    it = Forwarding(app.answer, workers, limits, lambda _: True, unanswered)
     scope = {"type": "http", "method": method, "path": path, "headers": []}
-    answer = await collected(forwarding, scope, body)
+    answer = await collected(it, scope, body)
     length = dict(answer.headers)[b"content-length"]
     assert int(length) == len(answer.body)
     return answer.status, orjson.loads(answer.body)
@@ -146,10 +151,10 @@ async def test_private_headers_of_a_client_are_removed() -> None:
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {"own": own}
     here = Stub("here").answer
-    forwarding = Forwarding(here, workers, limits, lambda _: True, lambda: None)
+    it = Forwarding(here, workers, limits, lambda _: True, lambda: None)
     headers = [(b"x-quantserve-client", b"forged 1"), (b"a", b"b")]
     scope = {"type": "http", "method": "GET", "path": "/v2/models/own", "headers": headers}
-    await collected(forwarding, scope, b"")
+    await collected(it, scope, b"")
     assert own.seen[0][0]["headers"] == [(b"a", b"b")]
 
 
@@ -157,9 +162,9 @@ async def test_a_body_is_not_read_for_a_client_without_a_key() -> None:
     here = Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {"own": Stub("own")}
-    forwarding = Forwarding(here.answer, workers, limits, lambda _: False, lambda: None)
+    it = Forwarding(here.answer, workers, limits, lambda _: False, lambda: None)
     scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
-    answer = await collected(forwarding, scope, b'{"model": "own"}')
+    answer = await collected(it, scope, b'{"model": "own"}')
     assert orjson.loads(answer.body)[0] == "here"
 
 
@@ -179,3 +184,16 @@ async def test_a_request_without_an_answer_when_the_server_stops_is_counted() ->
         "POST", "/v2/models/own/infer", own=own, unanswered=lambda: counted.append(1)
     )
     assert status == 503 and "the server stopped" in found["error"] and counted == [1]
+
+
+async def test_a_worker_that_does_not_answer_is_listed_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forwarding, "LIST_SECONDS", 0.01)
+    own, here = Stub("own"), Stub("here", [{"name": "a"}])
+    own.hangs = True
+    _, listed = await ask("POST", "/v2/repository/index", own=own, here=here)
+    assert [each["name"] for each in listed] == ["a", "own"]
+    assert "has not answered" in listed[1]["reason"]
+    own.hangs, own.error = False, Lost()
+    assert (await ask("GET", "/v2/models/stats", own=own, here=here))[0] == 200

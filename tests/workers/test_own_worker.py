@@ -13,6 +13,7 @@ from service.core.errors import NotReady
 from service.core.lone import LoneCores
 from service.supervised import Seat
 from service.supervision.board import Board, size
+from service.workers import own_worker
 from service.workers.line import Lost
 from service.workers.own_worker import OwnWorker
 
@@ -50,6 +51,7 @@ class Far:
 @asynccontextmanager
 async def far() -> AsyncIterator[tuple[Far, OwnWorker]]:
     inbox, outbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    outbox.setblocking(False)
     board = Board(bytearray(size(2)), 2, 1)
     board.set_connections(1, 0)
     one = LoneCores(1)
@@ -125,3 +127,32 @@ async def test_a_worker_that_ends_in_its_answer_is_lost() -> None:
         with pytest.raises(Lost, match="ended before its answer was complete"):
             await ask(worker, sent)
         assert sent[0]["status"] == 200
+
+
+async def test_many_requests_wait_until_the_worker_takes_their_connections() -> None:
+    async with far() as (it, worker):
+        asyncio.get_running_loop().remove_reader(it.inbox)
+        asking = [asyncio.ensure_future(ask(worker)) for _ in range(400)]
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().add_reader(it.inbox, it.take)
+        assert await asyncio.gather(*asking) == [b"hello"] * 400
+
+
+async def test_a_worker_that_takes_no_connections_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_worker, "BUSY_SECONDS", 0.05)
+    async with far() as (it, worker):
+        it.seat.outboxes[1].close()
+        with pytest.raises(NotReady, match="it is busy"):
+            await ask(worker)
+
+
+async def test_without_descriptors_the_worker_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left() -> None:
+        raise OSError(24, "Too many open files")
+
+    async with far() as (_, worker):
+        monkeypatch.setattr(socket, "socketpair", none_left)
+        with pytest.raises(NotReady, match="it cannot be reached: Too many open files"):
+            await ask(worker)

@@ -13,6 +13,7 @@ from service.api.dataplane.inference import Inference
 from service.api.grpc.calls import Call, Refused
 from service.api.grpc.forwarded import Calls, ForwardedCall, answer_message
 from service.core.errors import NotReady
+from service.workers.line import Lost
 from tests.inprocess import serve
 from tests.repositories import put, scale
 
@@ -68,6 +69,16 @@ async def test_a_worker_that_is_missing_is_unavailable(inference: Inference) -> 
         raise NotReady("it is starting")
 
     with pytest.raises(Refused, match="it is starting") as caught:
+        await Calls(inference, lambda _: app).of(message(), ()).answer(message(), None)
+    assert caught.value.code is StatusCode.UNAVAILABLE
+
+
+async def test_a_worker_that_ends_in_its_answer_is_unavailable(inference: Inference) -> None:
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise Lost
+
+    with pytest.raises(Refused, match="ended before its answer") as caught:
         await Calls(inference, lambda _: app).of(message(), ()).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
 
