@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -145,7 +146,10 @@ class Member(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End this process: called when the supervisor has ended and could no longer stop it."""
         _log.error("the supervisor has ended; this worker ends too")
-        os.kill(os.getpid(), signal.SIGTERM)
+        # On Linux the kernel sends the signal: see ``supervised``. A second one would end this
+        # process without a drain.
+        if sys.platform != "linux":
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _take(self, message: Mapping[str, Any]) -> None:
         event = message["event"]

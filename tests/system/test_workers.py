@@ -411,6 +411,17 @@ def test_the_workers_end_with_their_supervisor(models: Path) -> None:
         )
 
 
+def test_the_workers_answer_before_they_end_with_their_supervisor(models: Path) -> None:
+    tiny_models.counting(models)
+    count = {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [1_000_000]}]}
+    with serving(models) as it, Line(it.port) as line:
+        line.socket.sendall(post("/v2/models/counting/infer", json.dumps(count).encode()))
+        busy = 'quantserve_instances_busy{model="counting",version="1"}'
+        until(lambda: it.metric(busy) == 1, "it does not run")
+        it.process.kill()
+        assert line.read().status == 200
+
+
 def test_the_supervisor_imports_no_model_libraries(models: Path) -> None:
     with serving(models) as it:
         maps = Path(f"/proc/{it.process.pid}/maps").read_text()
