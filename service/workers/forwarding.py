@@ -11,11 +11,10 @@ from typing import Any
 
 import orjson
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
-from service.api.control.error_handlers import OPENAI_PATHS
 from service.api.dataplane.asgi import App, Scope, Send
-from service.api.protocol import openai_errors
+from service.api.text import embeddings, tei
 from service.api.transport.answers import JSON, Answer, Header, refused
 from service.api.transport.arrival import Limits, arrived
 from service.api.transport.between import without_private
@@ -29,28 +28,27 @@ OF_A_MODEL = re.compile(
     r"/(?:v1/models|v2/models|v2/repository(?:/[^/]+)?/models|admin/models)/([^/:]+)(?:[/:].*)?"
 )
 """Paths with the name of a model."""
-NAMED_IN_BODY = frozenset(
-    {
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/embeddings",
-        "/embed",
-        "/predict",
-        "/rerank",
-    }
-)
-"""Paths of requests whose JSON names the model as "model"."""
+NAMED_IN_BODY: Mapping[str, Callable[[QuantserveError], Response]] = {
+    "/v1/chat/completions": embeddings.refused,
+    "/v1/completions": embeddings.refused,
+    "/v1/embeddings": embeddings.refused,
+    "/embed": tei.refused,
+    "/predict": tei.refused,
+    "/rerank": tei.refused,
+}
+"""Paths of requests whose JSON names the model as "model", and the form of their errors."""
 OF_ALL = re.compile(
     r"GET (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
     r"|POST /v2/repository(?:/[^/]+)?/index"
     r"|POST /v2/(?:logging|systemsharedmemory/.+)"
 )
 """Requests that are answered by all workers together."""
-CHANGES = re.compile(r"/v2/(?:logging|systemsharedmemory/.+)")
+REGIONS = re.compile(r"/v2/systemsharedmemory/.+")
+CHANGES = re.compile(rf"/v2/logging|{REGIONS.pattern}")
 """Paths of those that change something."""
 LIST_SECONDS = 2.0
-"""Seconds after which a list is sent without the model of a worker that does not answer. Each worker
-may wait 1 s for the counters of another one."""
+"""Seconds after which a list is sent without the model of a worker that does not answer. A worker
+that answers may itself wait 1 s for the counters of another one."""
 INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
 Admits = Callable[[Iterable[Header]], bool]
 """Returns True if a prediction with these headers is allowed."""
@@ -143,6 +141,12 @@ class Forwarding:
         except QuantserveError as error:
             await _refusal(error, scope["path"])(scope, receive, send)
             return
+        down = [name for name, worker in self._workers.items() if not worker.running]
+        if down and REGIONS.fullmatch(scope["path"]):
+            # Refused before any worker has changed: a region is registered once.
+            unready = NotReady(f'the worker of model "{down[0]}" is starting: try again')
+            await _refusal(unready, scope["path"])(scope, receive, send)
+            return
         found = await collected(self._app, scope, body)
         if found.status == 200:
             others = [self._of_other(each, scope, body) for each in self._workers.values()]
@@ -217,12 +221,12 @@ def _missing(model: str, why: str, path: str) -> Answer:
 
 
 def _refusal(error: QuantserveError, path: str) -> Response:
-    if path in OPENAI_PATHS:
-        return JSONResponse(
-            openai_errors.body(error), openai_errors.status(error), openai_errors.headers(error)
-        )
-    answer = refused(error)
-    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    if (form := NAMED_IN_BODY.get(path)) is not None:
+        response = form(error)
+    else:
+        answer = refused(error)
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        response = Response(bytes(answer.body), answer.status, headers)
     if isinstance(error, NotReady):
-        headers["retry-after"] = "1"
-    return Response(bytes(answer.body), answer.status, headers)
+        response.headers["retry-after"] = "1"
+    return response

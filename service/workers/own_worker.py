@@ -32,6 +32,11 @@ class OwnWorker:
         self.model = model
         self._idle: list[Line] = []
 
+    @property
+    def running(self) -> bool:
+        """True if the worker accepts requests."""
+        return self._seat.board.connections(self._number) is not None
+
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, unless the client disconnects first.
 
@@ -84,7 +89,7 @@ class OwnWorker:
     async def _give(self, connection: socket.socket) -> None:
         """Send the worker its end of a connection, once it has read enough of the earlier ones."""
         outbox, until = self._seat.outboxes[self._number], monotonic() + BUSY_SECONDS
-        while self._seat.board.connections(self._number) is not None:
+        while self.running:
             try:
                 socket.send_fds(outbox, [b"."], [connection.fileno()])
                 return

@@ -51,7 +51,8 @@ class SharedRepository(ModelRepository):
             folder,
             context,
             name=name,
-            allow_empty=allow_empty or (seat.shares_port and bool(seat.own)),
+            # The models of the other workers may serve.
+            allow_empty=allow_empty or bool(seat.own),
             selected=seat.models,
         )
         self._regions = regions

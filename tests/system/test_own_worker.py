@@ -160,6 +160,7 @@ def test_changes_reach_the_model(models: Path) -> None:
         assert refused.status == 401
         assert it.change("/v2/repository/models/big/unload", {}).status == 200
         assert set(it.versions("big")) == {'model "big" is UNAVAILABLE: unloaded'}
+        assert it.ready() and it.metric("quantserve_ready") == 1
         assert it.change("/v2/repository/models/big/load", {}).status == 200
         assert it.versions("big") == {"1": 8}
         assert it.change("/v2/logging", {"log_verbose_level": 1}).status == 200

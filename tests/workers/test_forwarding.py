@@ -29,6 +29,7 @@ class Stub:
         self.given = answer
         self.error: BaseException | None = None
         self.hangs = False
+        self.running = True
         self.seen: list[Any] = []
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
@@ -115,6 +116,10 @@ async def test_a_missing_worker_is_reported_in_the_form_of_the_protocol() -> Non
     own.error = NotReady("it is starting")
     status, found = await ask("POST", "/v1/chat/completions", b'{"model": "own"}', own)
     assert (status, found["error"]["message"]) == (503, "it is starting")
+    status, found = await ask("POST", "/v1/embeddings", b'{"model": "own"}', own)
+    assert (status, found["error"]["message"]) == (503, "it is starting")
+    found = {"error": "it is starting", "error_type": "Backend"}
+    assert await ask("POST", "/embed", b'{"model": "own"}', own) == (503, found)
     assert await ask("GET", "/v2/models/own", b"", own) == (503, {"error": "it is starting"})
 
 
@@ -197,3 +202,14 @@ async def test_a_worker_that_does_not_answer_is_listed_as_such(
     assert "has not answered" in listed[1]["reason"]
     own.hangs, own.error = False, Lost()
     assert (await ask("GET", "/v2/models/stats", own=own, here=here))[0] == 200
+
+
+async def test_shared_memory_is_registered_only_while_all_workers_run() -> None:
+    own, here = Stub("own", {}), Stub("here", {})
+    own.running = False
+    path = "/v2/systemsharedmemory/region/r/register"
+    status, found = await ask("POST", path, b"{}", own, here)
+    assert status == 503 and '"own" is starting' in found["error"] and not here.seen
+    own.running = True
+    assert (await ask("POST", path, b"{}", own, here))[0] == 200
+    assert len(here.seen) == len(own.seen) == 1

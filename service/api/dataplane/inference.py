@@ -413,7 +413,7 @@ class Inference:
         return refused(ExecutionFailed("internal error"))
 
     def left_unanswered(self) -> None:
-        """Count a request of another worker's model that got an error because the server stopped."""
+        """Count a request for another worker that got an error because the server stopped."""
         self.unanswered += 1
 
     def abandon(self, exchange: Exchange) -> None:

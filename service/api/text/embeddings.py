@@ -77,9 +77,10 @@ async def _answer(answers: Answers, request: Request) -> Response:
         answers.conclude(exchange)
         return Response(content, media_type="application/json")
 
-    return await respond(answers, exchange, work, _refused)
+    return await respond(answers, exchange, work, refused)
 
 
-def _refused(error: QuantserveError) -> Response:
+def refused(error: QuantserveError) -> Response:
+    """Return the answer for an error, in the form of OpenAI's API."""
     status, headers = openai_errors.status(error), openai_errors.headers(error)
     return JSONResponse(openai_errors.body(error), status, headers)

@@ -130,10 +130,11 @@ async def _answer(
         answers.conclude(exchange)
         return Response(content, media_type="application/json")
 
-    return await respond(answers, exchange, work, _refused)
+    return await respond(answers, exchange, work, refused)
 
 
-def _refused(error: QuantserveError) -> Response:
+def refused(error: QuantserveError) -> Response:
+    """Return the answer for an error, in the form of TEI."""
     status = 429 if isinstance(error, QueueFull) else status_of(error)
     kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
     return JSONResponse({"error": str(error), "error_type": kind}, status)
