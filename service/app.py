@@ -27,6 +27,7 @@ from service.api.control.versions import versions
 from service.api.dataplane.asgi import App, DataPlane, Send
 from service.api.dataplane.inference import Inference
 from service.api.dataplane.routing import Routing
+from service.api.http1.connection import HALF_CLOSE_SECONDS
 from service.api.http1.driver import Shared
 from service.api.http1.under_uvicorn import protocol_class
 from service.api.language.answers import Answers
@@ -184,7 +185,9 @@ class Server:
         self.grpc_port = 0
         """The port for gRPC, once it is open."""
         routing = Routing(inference, admits, self._plane, fleet.others if fleet else ())
-        direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
+        # Other workers close a connection when their client has disconnected.
+        half_close = HALF_CLOSE_SECONDS if fleet is None or fleet.shares_port else 0.0
+        direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout, half_close)
         self.handover = self._fleet.handover(direct) if self._fleet else None
         self.protocol: Callable[..., asyncio.Protocol]
         self.protocol = self.handover.protocol if self.handover else direct

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -282,8 +284,12 @@ def test_a_client_that_disconnects_cancels_its_request(models: Path) -> None:
             line.socket.sendall(post("/v2/models/counting/infer", SLOW))
             busy = 'quantserve_instances_busy{model="counting",version="1"}'
             until(lambda: it.metric(busy) == 1, "it does not run")
+            # A reset: the end of the sending side alone is no disconnect.
+            line.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        closed = monotonic()
         counted = f"quantserve_requests_total{{{labels}}}"
         until(lambda: it.metric(counted) == 1, "it is not cancelled")
+        assert monotonic() - closed < 15
         it.process.kill()  # the run would go on until its timeout
 
 

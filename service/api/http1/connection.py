@@ -48,6 +48,8 @@ class Limits(NamedTuple):
     """For a client to stop sending a body whose reply is sent."""
     stall: float
     """For a client that reads nothing of a reply; also for replies after a half-close."""
+    half_close: float = HALF_CLOSE_SECONDS
+    """See ``HALF_CLOSE_SECONDS``; 0 if clients never shut down only one side."""
 
 
 class Ended(Exception):  # noqa: N818 - stops the parser; it is no error
@@ -311,7 +313,7 @@ class Connection:
     def _just_asked(self) -> bool:
         if not self.requests or self.requests[-1].reply_begun:
             return False  # the end of a reply in parts is unknown
-        return self._now - self._began < HALF_CLOSE_SECONDS
+        return self._now - self._began < self._limits.half_close
 
     # Callbacks of the parser.
 
