@@ -14,7 +14,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from service.api.dataplane.asgi import App, Scope, Send
-from service.api.text import embeddings, tei
+from service.api.language import openai
+from service.api.text import tei
 from service.api.transport.answers import JSON, Answer, Header, refused
 from service.api.transport.arrival import Limits, arrived
 from service.api.transport.between import without_private
@@ -29,9 +30,9 @@ OF_A_MODEL = re.compile(
 )
 """Paths with the name of a model."""
 NAMED_IN_BODY: Mapping[str, Callable[[QuantserveError], Response]] = {
-    "/v1/chat/completions": embeddings.refused,
-    "/v1/completions": embeddings.refused,
-    "/v1/embeddings": embeddings.refused,
+    "/v1/chat/completions": openai.refused,
+    "/v1/completions": openai.refused,
+    "/v1/embeddings": openai.refused,
     "/embed": tei.refused,
     "/predict": tei.refused,
     "/rerank": tei.refused,
@@ -79,19 +80,7 @@ class Forwarding:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, method = scope["path"], scope["method"]
         scope = {**scope, "headers": without_private(scope["headers"])}
-        named = OF_A_MODEL.fullmatch(path)
-        if named is not None and named[1] in self._workers:
-            await self._pass_on(self._workers[named[1]], scope, receive, send)
-        elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
-            await self._find_in_body(scope, receive, send)
-        elif OF_ALL.fullmatch(f"{method} {path}"):
-            await self._ask_all(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
         async def noted(message: Message) -> None:
@@ -100,53 +89,53 @@ class Forwarding:
             await send(message)
 
         try:
-            await worker.answer(scope, receive, noted)
+            await self._answer(scope, receive, noted)
+        except ClientGone:
+            pass
         except QuantserveError as error:
             if begun:
                 raise
             await _refusal(error, scope["path"])(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        named = OF_A_MODEL.fullmatch(path)
+        if named is not None and named[1] in self._workers:
+            await self._pass_on(self._workers[named[1]], scope, receive, send)
+        elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
+            body = await self._body(scope, receive)
+            worker = await self._named_in(body)
+            receive = read_again(body, receive)
+            if worker is not None:
+                await self._pass_on(worker, scope, receive, send)
+            else:
+                # Without a name, and with JSON that is not valid, this worker answers.
+                await self._app(scope, receive, send)
+        elif OF_ALL.fullmatch(f"{method} {path}"):
+            await self._answer_together(scope, await self._body(scope, receive), send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await worker.answer(scope, receive, send)
         except asyncio.CancelledError:
             # The task of a connection is cancelled only when the shutdown timeout has passed.
             self._unanswered()
-            if begun:
-                raise
-            stopped = ShuttingDown("the server stopped before there was an answer")
-            await _refusal(stopped, scope["path"])(scope, receive, send)
+            raise ShuttingDown("the server stopped before there was an answer") from None
 
-    async def _find_in_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._body(scope, receive)
-        except ClientGone:
-            return
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-            return
+    async def _named_in(self, body: bytes) -> OwnWorker | None:
         if len(body) > HERE_BYTES:
             name = await asyncio.to_thread(_field, body, "model")
         else:
             name = _field(body, "model")
-        worker = self._workers.get(name) if isinstance(name, str) else None
-        receive = read_again(body, receive)
-        if worker is not None:
-            await self._pass_on(worker, scope, receive, send)
-        else:
-            # Without a name, and with JSON that is not valid, this worker answers.
-            await self._app(scope, receive, send)
+        return self._workers.get(name) if isinstance(name, str) else None
 
-    async def _ask_all(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._body(scope, receive)
-        except ClientGone:
-            return
-        except QuantserveError as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-            return
+    async def _answer_together(self, scope: Scope, body: bytes, send: Send) -> None:
         down = [name for name, worker in self._workers.items() if not worker.running]
         if down and REGIONS.fullmatch(scope["path"]):
             # Refused before any worker has changed: a region is registered once.
-            unready = NotReady(f'the worker of model "{down[0]}" is starting: try again')
-            await _refusal(unready, scope["path"])(scope, receive, send)
-            return
+            raise NotReady(f'the worker of model "{down[0]}" is starting: try again')
         found = await collected(self._app, scope, body)
         if found.status == 200:
             others = [self._of_other(each, scope, body) for each in self._workers.values()]

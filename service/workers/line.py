@@ -158,7 +158,10 @@ def _head(scope: Scope) -> h11.Request:
     kept = [
         (name, value.strip())
         for name, value in pairs
-        if name not in OF_ONE_CONNECTION and name != b"host" and not name.endswith(b"-bin")
+        if name not in OF_ONE_CONNECTION
+        and name != b"host"
+        and not name.endswith(b"-bin")  # bytes in the metadata of gRPC
+        and not (chunked and name == b"content-length")
     ]
     framing = [(b"transfer-encoding", b"chunked")] if chunked else []
     client = scope.get("client")

@@ -146,7 +146,7 @@ class Member(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End this process: called when the supervisor has ended and could no longer stop it."""
         _log.error("the supervisor has ended; this worker ends too")
-        # On Linux the kernel sends the signal: see ``supervised``. A second one would end this
+        # On Linux the kernel sends the signal: see ``forking``. A second one would end this
         # process without a drain.
         if sys.platform != "linux":
             os.kill(os.getpid(), signal.SIGTERM)

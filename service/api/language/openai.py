@@ -92,10 +92,11 @@ async def _answer(answers: Answers, request: Request, understand: Understand) ->
             found[place] = reader.whole(found[place]) if reader else found[place]
         return JSONResponse(call.form.whole(head, found, counted))
 
-    return await respond(answers, exchange, work, _refused)
+    return await respond(answers, exchange, work, refused)
 
 
-def _refused(error: QuantserveError) -> Response:
+def refused(error: QuantserveError) -> Response:
+    """Return the answer for an error, in the form of OpenAI's API."""
     status, headers = openai_errors.status(error), openai_errors.headers(error)
     return JSONResponse(openai_errors.body(error), status, headers)
 

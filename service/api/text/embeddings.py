@@ -3,11 +3,10 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from service.api.language.answers import Answers, respond
-from service.api.protocol import openai_errors
-from service.core.errors import QuantserveError
+from service.api.language.openai import refused
 from service.core.texts import Task
 
 PROTOCOL = "openai"
@@ -78,9 +77,3 @@ async def _answer(answers: Answers, request: Request) -> Response:
         return Response(content, media_type="application/json")
 
     return await respond(answers, exchange, work, refused)
-
-
-def refused(error: QuantserveError) -> Response:
-    """Return the answer for an error, in the form of OpenAI's API."""
-    status, headers = openai_errors.status(error), openai_errors.headers(error)
-    return JSONResponse(openai_errors.body(error), status, headers)

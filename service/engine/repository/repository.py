@@ -64,8 +64,8 @@ class ModelRepository:
         self._allow_empty = allow_empty
         # All mutable state except that of the models: whether the start is over and whether the
         # stop has begun; the entries of the folder that are not served, whether it has models of
-        # other processes, and the entries already logged;
-        # the versions whose files have changed; and the running operations.
+        # other processes, and the entries already logged; the versions whose files have changed;
+        # and the running operations.
         self.models: dict[str, Model] = {}
         self.started = False
         self.stopping = False
@@ -111,7 +111,8 @@ class ModelRepository:
             for entry in self._passed_over:
                 if entry.path == name:
                     raise NotFound(f'there is no model "{name}": {entry.reason}')
-            has = ", ".join(f'"{other}"' for other in sorted(self.models)) or "none"
+            others = self.root.selected.names if self.root.selected.inverted else frozenset()
+            has = ", ".join(f'"{other}"' for other in sorted({*self.models, *others})) or "none"
             raise NotFound(f'there is no model "{name}"; this server has {has}')
         return found
 
