@@ -86,16 +86,16 @@ async def test_a_closed_stream_frees_its_row(tmp_path: Path) -> None:
 async def test_a_full_queue_estimates_when_it_has_room(tmp_path: Path) -> None:
     ticks = count(step=10.0)  # each reading of the clock is ten seconds after the one before
     found = GenerationBatcher(
-        ("tiny", 1), language(tmp_path, rows=1), lambda _: None, limit=4, clock=lambda: next(ticks)
+        ("tiny", 1), language(tmp_path, rows=1), lambda _: None, limit=8, clock=lambda: next(ticks)
     )
-    await asyncio.gather(*(whole(found.generate(request(max_tokens=2))) for _ in range(4)))
-    streams = [found.generate(request(max_tokens=100))]
-    while found.waiting:
-        await asyncio.sleep(0.001)
-    streams += [found.generate(request()) for _ in range(4)]
+    short = [found.generate(request(max_tokens=2)) for _ in range(4)]
+    # Others still wait when the short ones end: the time between two ends counts only then.
+    streams = [found.generate(request(max_tokens=100)) for _ in range(4)]
+    await asyncio.gather(*map(whole, short))
     with pytest.raises(QueueFull) as full:
-        found.generate(request())
-    assert full.value.retry_after >= 4 * 10 / 2
+        for _ in range(9):
+            streams.append(found.generate(request(max_tokens=100)))
+    assert full.value.retry_after >= 8 * 10 / 2
     found.close()
 
 
