@@ -79,7 +79,8 @@ def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted |
         budget = int(flags.memory_budget) or memory_limit()
         models, workers = Path(flags.models), flags.workers
         own = {name: needed_bytes(models, [name]) for name in own_models(models)}
-        each = needed_bytes(models, without=own)
+        # Files are measured only if memory is divided: every start would wait for it.
+        each = needed_bytes(models, without=own) if own or workers == "auto" else 0.0
         count = _fitting(each, budget - sum(own.values())) if workers == "auto" else int(workers)
         address, ready = Address(flags.host, int(flags.port)), int(flags.ready_workers)
         timeout = float(flags.worker_timeout)
