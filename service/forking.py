@@ -1,4 +1,4 @@
-"""The template: a process with all libraries loaded, which forks the workers.
+"""The template process, which loads all libraries and forks the workers.
 
 A forked worker shares the memory of the libraries with the others, and starts without loading them.
 It is forked twice: the process between ends at once, so that the supervisor, which adopts orphans,
@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from service.supervision.lines import encoded
+
 PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
 ADOPTION_SECONDS = 10.0
@@ -31,7 +33,7 @@ def forked(told: Mapping[str, Any], orders: socket.socket) -> dict[str, Any]:
     gc.collect()
     # The collector writes to each object that it visits. Frozen objects stay shared.
     gc.freeze()
-    orders.sendall(b'{"event": "loaded"}\n')
+    orders.sendall(encoded({"event": "loaded"}))
     while True:
         order, channel = _next(orders)
         between = os.fork()
@@ -46,11 +48,11 @@ def forked(told: Mapping[str, Any], orders: socket.socket) -> dict[str, Any]:
         except OSError:
             os._exit(1)
         if worker:
-            orders.sendall(json.dumps({"event": "forked", "process": worker}).encode() + b"\n")
+            orders.sendall(encoded({"event": "forked", "process": worker}))
             os._exit(0)
         break
     orders.close()
-    # A process group of its own: Ctrl-C reaches only the supervisor, which passes it on once.
+    # A separate process group: Ctrl-C signals only the supervisor, which signals the workers.
     os.setpgid(0, 0)
     end_with(told["parent"], ADOPTION_SECONDS)
     assigned: dict[str, Any] = {**told, **json.loads(order), "channel": channel}

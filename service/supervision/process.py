@@ -74,7 +74,7 @@ def started(
     ours.setblocking(False)
     told = {**told, "channel": theirs.fileno(), "listener": None, "parent": os.getpid()}
     with theirs:
-        # A separate process group: Ctrl-C reaches only the supervisor, which passes it on once.
+        # A separate process group: Ctrl-C signals only the supervisor, which signals the workers.
         process = subprocess.Popen(
             command,
             env={**os.environ, VARIABLE: json.dumps(told)},

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from service.supervision.lines import encoded
 from service.supervision.process import LONGEST_PAUSE, Child, started
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -78,7 +79,7 @@ class Template:
         with theirs:
             try:
                 self._channel.settimeout(FORK_SECONDS)
-                line = json.dumps(told).encode() + b"\n"
+                line = encoded(told)
                 sent = socket.send_fds(self._channel, [line], [theirs.fileno()])
                 self._channel.sendall(line[sent:])
                 answer = json.loads(self._channel.recv(2**16))
