@@ -176,6 +176,10 @@ class ShuttingDown(TransientError):
     """The server is shutting down."""
 
 
+UNANSWERED = "the server stopped before there was an answer"
+"""The text of a ``ShuttingDown`` for an admitted request."""
+
+
 class ModelError(QuantserveError):
     """The model is at fault."""
 

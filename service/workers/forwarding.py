@@ -13,6 +13,7 @@ import orjson
 from fastapi import Request
 from fastapi.responses import Response
 
+from service.api.control.error_handlers import OPENAI_PATHS
 from service.api.dataplane.asgi import App, Scope, Send
 from service.api.language import openai
 from service.api.text import tei
@@ -21,8 +22,9 @@ from service.api.transport.arrival import Limits, arrived
 from service.api.transport.between import without_private
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.collected import Message, collected, read_again
-from service.core.errors import NotReady, QuantserveError, ShuttingDown
+from service.core.errors import UNANSWERED, NotReady, QuantserveError, ShuttingDown
 from service.core.sizes import HERE_BYTES
+from service.workers.line import Lost
 from service.workers.own_worker import OwnWorker
 
 OF_A_MODEL = re.compile(
@@ -30,27 +32,22 @@ OF_A_MODEL = re.compile(
 )
 """Paths with the name of a model."""
 NAMED_IN_BODY: Mapping[str, Callable[[QuantserveError], Response]] = {
-    "/v1/chat/completions": openai.refused,
-    "/v1/completions": openai.refused,
-    "/v1/embeddings": openai.refused,
-    "/embed": tei.refused,
-    "/predict": tei.refused,
-    "/rerank": tei.refused,
+    **dict.fromkeys([*OPENAI_PATHS, "/v1/embeddings"], openai.refused),
+    **dict.fromkeys(["/embed", "/predict", "/rerank"], tei.refused),
 }
 """Paths of requests whose JSON names the model as "model", and the form of their errors."""
-OF_ALL = re.compile(
-    r"GET (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
-    r"|POST /v2/repository(?:/[^/]+)?/index"
-    r"|POST /v2/(?:logging|systemsharedmemory/.+)"
-)
-"""Requests that are answered by all workers together."""
+INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
 REGIONS = re.compile(r"/v2/systemsharedmemory/.+")
 CHANGES = re.compile(rf"/v2/logging|{REGIONS.pattern}")
-"""Paths of those that change something."""
+"""Paths of requests that change something in all workers."""
+OF_ALL = re.compile(
+    r"GET (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
+    rf"|POST (?:{INDEX.pattern}|{CHANGES.pattern})"
+)
+"""Requests that are answered by all workers together."""
 LIST_SECONDS = 2.0
 """Seconds after which a list is sent without the model of a worker that does not answer. A worker
 that answers may itself wait 1 s for the counters of another one."""
-INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
 Admits = Callable[[Iterable[Header]], bool]
 """Returns True if a prediction with these headers is allowed."""
 Unanswered = Callable[[], None]
@@ -81,20 +78,13 @@ class Forwarding:
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": without_private(scope["headers"])}
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self._answer(scope, receive, noted)
+            await self._answer(scope, receive, send)
         except ClientGone:
             pass
+        except Lost:  # the answer has begun
+            raise
         except QuantserveError as error:
-            if begun:
-                raise
             await _refusal(error, scope["path"])(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,12 +107,21 @@ class Forwarding:
             await self._app(scope, receive, send)
 
     async def _pass_on(self, worker: OwnWorker, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await worker.answer(scope, receive, send)
+            await worker.answer(scope, receive, noted)
         except asyncio.CancelledError:
             # The task of a connection is cancelled only when the shutdown timeout has passed.
             self._unanswered()
-            raise ShuttingDown("the server stopped before there was an answer") from None
+            if begun:
+                raise
+            raise ShuttingDown(UNANSWERED) from None
 
     async def _named_in(self, body: bytes) -> OwnWorker | None:
         if len(body) > HERE_BYTES:

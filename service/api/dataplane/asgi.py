@@ -32,6 +32,7 @@ from service.api.transport.refusal import turned_away
 from service.api.transport.target import Target, target_of
 from service.core.body_cost import LARGE
 from service.core.errors import (
+    UNANSWERED,
     BodyTimeout,
     MalformedRequest,
     MethodNotAllowed,
@@ -126,7 +127,7 @@ class DataPlane:
                 raise
             exchange.task.uncancel()
             seconds = inference.body_timeout
-            error: Exception = ShuttingDown("the server stopped before there was an answer")
+            error: Exception = ShuttingDown(UNANSWERED)
             if exchange.late:
                 error = BodyTimeout(f"the body did not arrive within {seconds:g} s")
             error.__cause__ = cancelled

@@ -16,7 +16,7 @@ from service.api.transport.body import OFF_THE_LOOP, compress, deflated, too_lar
 from service.api.transport.exchange import Exchange
 from service.api.transport.target import Target
 from service.core.body_cost import LARGE
-from service.core.errors import BodyTimeout, QuantserveError, ShuttingDown
+from service.core.errors import UNANSWERED, BodyTimeout, QuantserveError, ShuttingDown
 from service.core.tensors import Arrays
 
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Call(Exchange):
         """Refuse the request, in any state, because the server stops."""
         if self._task is not None:
             self._task.cancel()
-        self.refuse(ShuttingDown("the server stopped before there was an answer"))
+        self.refuse(ShuttingDown(UNANSWERED))
 
     def disconnect(self) -> None:
         """Cancel the queued request: its client disconnected."""

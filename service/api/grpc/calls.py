@@ -16,7 +16,7 @@ from service.api.transport.answers import Answer
 from service.api.transport.exchange import Exchange
 from service.api.transport.target import Target
 from service.core.body_cost import LARGE
-from service.core.errors import ShuttingDown
+from service.core.errors import UNANSWERED, ShuttingDown
 from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
 from service.core.sizes import HERE_BYTES
@@ -86,9 +86,7 @@ class Call(Exchange):
         except asyncio.CancelledError:
             self._reply.cancel()
             if inference.leaving and self.admitted:
-                inference.refuse(
-                    self, ShuttingDown("the server stopped before there was an answer")
-                )
+                inference.refuse(self, ShuttingDown(UNANSWERED))
             inference.abandon(self)
             raise
         except Exception as error:

@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from service.api.dataplane.inference import Inference
+from service.api.dataplane.inference import Headers, Inference
 from service.api.grpc.calls import Call, Refused
-from service.api.grpc.metadata import Metadata, headers_of
 from service.api.grpc.wire import split
 from service.api.protocol.json_tensors import Buffer
 from service.api.transport.answers import BINARY, Answer, refused
@@ -32,7 +31,7 @@ class Calls:
         self._inference = inference
         self._forward = forward
 
-    def of(self, body: bytes, metadata: Metadata) -> "Call | ForwardedCall":
+    def of(self, body: bytes, headers: Headers) -> "Call | ForwardedCall":
         """Return the call for a message."""
         if self._forward is not None:
             try:
@@ -41,16 +40,16 @@ class Calls:
                 model = ""
             app = self._forward(model)
             if app is not None:
-                return ForwardedCall(app, metadata, self._inference)
-        return Call(self._inference, headers_of(metadata))
+                return ForwardedCall(app, headers, self._inference)
+        return Call(self._inference, headers)
 
 
 class ForwardedCall:
     """A request that another worker answers; see ``Call``."""
 
-    def __init__(self, app: App, metadata: Metadata, inference: Inference) -> None:
+    def __init__(self, app: App, headers: Headers, inference: Inference) -> None:
         self._app = app
-        self._metadata = metadata
+        self._headers = headers
         self._inference = inference
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
@@ -68,7 +67,7 @@ class ForwardedCall:
             "path": "/",
             "raw_path": b"/",
             "query_string": b"",
-            "headers": [*headers_of(self._metadata).items(), (GRPC_SECONDS, waits), length],
+            "headers": [*self._headers.items(), (GRPC_SECONDS, waits), length],
         }
         try:
             answer = await collected(self._app, scope, body)

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.api.grpc.calls import Call, Refused
 from service.api.grpc.forwarded import Calls, ForwardedCall
-from service.api.grpc.metadata import Admit, turn_away_unless
+from service.api.grpc.metadata import Admit, headers_of, turn_away_unless
 from service.core.memory_budget import Reservation
 
 
@@ -24,7 +24,7 @@ class ModelInfer:
         metadata = context.invocation_metadata()
         if self._admit is not None:
             await turn_away_unless(self._admit, context, metadata)
-        call = self._calls.of(body, metadata)
+        call = self._calls.of(body, headers_of(metadata))
         try:
             parts = await call.answer(body, context.time_remaining())
         except Refused as refused:

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from service.api.dataplane.inference import Headers
 from service.api.grpc.calls import Refused
 from service.api.grpc.forwarded import Calls
-from service.api.grpc.metadata import Admit, Metadata, turn_away_unless
+from service.api.grpc.metadata import Admit, headers_of, turn_away_unless
 from service.api.grpc.wire import field, prefix, split
 from service.core.errors import MalformedRequest
 from service.core.memory_budget import Reservation
@@ -40,7 +41,7 @@ class ModelStreamInfer:
         if self._admit is not None:
             await turn_away_unless(self._admit, context, metadata)
         waiting: asyncio.Queue[asyncio.Task[Answered] | None] = asyncio.Queue(AHEAD)
-        reader = asyncio.ensure_future(self._read(bodies, metadata, waiting))
+        reader = asyncio.ensure_future(self._read(bodies, headers_of(metadata), waiting))
         try:
             while (task := await waiting.get()) is not None:
                 message, held = await task
@@ -61,18 +62,18 @@ class ModelStreamInfer:
     async def _read(
         self,
         bodies: AsyncIterator[bytes],
-        metadata: Metadata,
+        headers: Headers,
         waiting: "asyncio.Queue[asyncio.Task[Answered] | None]",
     ) -> None:
         try:
             async for body in bodies:
-                await waiting.put(asyncio.ensure_future(self._answer(body, metadata)))
+                await waiting.put(asyncio.ensure_future(self._answer(body, headers)))
         finally:
             with suppress(asyncio.QueueFull):
                 waiting.put_nowait(None)
 
-    async def _answer(self, body: bytes, metadata: Metadata) -> Answered:
-        call = self._calls.of(body, metadata)
+    async def _answer(self, body: bytes, headers: Headers) -> Answered:
+        call = self._calls.of(body, headers)
         try:
             parts = [*await call.answer(body, None), FINAL]
             size = sum([len(part) for part in parts])

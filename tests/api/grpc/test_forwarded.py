@@ -45,7 +45,7 @@ def message(model: str = "m", name: str = "x") -> bytes:
 
 
 async def test_the_answer_is_the_message_of_the_response(inference: Inference) -> None:
-    call = elsewhere(inference).of(message(), (("x-request-id", "mine"),))
+    call = elsewhere(inference).of(message(), {b"x-request-id": b"mine"})
     assert isinstance(call, ForwardedCall)
     parts = await call.answer(message(), 5.0)
     found = theirs.ModelInferResponse.FromString(b"".join(parts))
@@ -57,10 +57,10 @@ async def test_the_answer_is_the_message_of_the_response(inference: Inference) -
 async def test_an_error_has_its_code_and_text(inference: Inference) -> None:
     wrong = message(name="z")
     with pytest.raises(Refused, match='"z"') as caught:
-        await elsewhere(inference).of(wrong, ()).answer(wrong, None)
+        await elsewhere(inference).of(wrong, {}).answer(wrong, None)
     assert caught.value.code is StatusCode.INVALID_ARGUMENT
     with pytest.raises(Refused) as late:
-        await elsewhere(inference).of(message(), ()).answer(message(), 0.0)
+        await elsewhere(inference).of(message(), {}).answer(message(), 0.0)
     assert late.value.code is StatusCode.DEADLINE_EXCEEDED
 
 
@@ -69,7 +69,7 @@ async def test_a_worker_that_is_missing_is_unavailable(inference: Inference) -> 
         raise NotReady("it is starting")
 
     with pytest.raises(Refused, match="it is starting") as caught:
-        await Calls(inference, lambda _: app).of(message(), ()).answer(message(), None)
+        await Calls(inference, lambda _: app).of(message(), {}).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
 
 
@@ -79,14 +79,14 @@ async def test_a_worker_that_ends_in_its_answer_is_unavailable(inference: Infere
         raise Lost
 
     with pytest.raises(Refused, match="ended before its answer") as caught:
-        await Calls(inference, lambda _: app).of(message(), ()).answer(message(), None)
+        await Calls(inference, lambda _: app).of(message(), {}).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
 
 
 async def test_other_models_and_bad_messages_are_answered_here(inference: Inference) -> None:
-    assert isinstance(elsewhere(inference, "other").of(message(), ()), Call)
-    assert isinstance(elsewhere(inference).of(b"\xff\xff", ()), Call)
-    assert isinstance(Calls(inference, None).of(message(), ()), Call)
+    assert isinstance(elsewhere(inference, "other").of(message(), {}), Call)
+    assert isinstance(elsewhere(inference).of(b"\xff\xff", {}), Call)
+    assert isinstance(Calls(inference, None).of(message(), {}), Call)
 
 
 async def test_a_client_that_disconnects_gets_no_answer(inference: Inference) -> None:
