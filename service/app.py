@@ -178,15 +178,16 @@ class Server:
             by_message = message_answerer(inference) if self._by_grpc else None
             unanswered = inference.left_unanswered
             self._plane = fleet.front(self._plane, limits, admits, unanswered, by_message)
+        clients_connect = fleet is None or fleet.shares_port
         self._grpc = None
-        if self._by_grpc and (fleet is None or fleet.shares_port):
+        if self._by_grpc and clients_connect:
             forward = fleet.forward if fleet and fleet.others else None
             self._grpc = grpc_server(settings, inference, self._plane, access, forward)
         self.grpc_port = 0
         """The port for gRPC, once it is open."""
         routing = Routing(inference, admits, self._plane, fleet.others if fleet else ())
         # Other workers close a connection when their client has disconnected.
-        half_close = HALF_CLOSE_SECONDS if fleet is None or fleet.shares_port else 0.0
+        half_close = HALF_CLOSE_SECONDS if clients_connect else 0.0
         direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout, half_close)
         self.handover = self._fleet.handover(direct) if self._fleet else None
         self.protocol: Callable[..., asyncio.Protocol]
