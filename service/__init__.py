@@ -10,7 +10,7 @@ From top to bottom; imports run downwards only, which import-linter checks:
     optional_parts  imports what is only in use with some settings
     workers       one worker's side of several that share a port
     supervised    the server's side of its supervisor
-    forking       the process of which the workers are forked
+    forking       the process from which the workers are forked
     supervision   the parent process: replaces servers that crash, leads several workers
     logs          log lines and the audit log
     metrics       metrics for Prometheus

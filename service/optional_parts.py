@@ -71,7 +71,7 @@ def grpc_server(
 
 
 def message_answerer(inference: Inference) -> "AnswerMessage":
-    """Return the function that answers messages of gRPC which another worker passes on."""
+    """Return the function that answers forwarded gRPC messages."""
     from service.api.grpc.forwarded import answer_message
 
     return partial(answer_message, inference)

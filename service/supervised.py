@@ -30,8 +30,8 @@ class Seat:
     ``outboxes`` are the sockets to all workers, by number. ``cores`` is its share of the cores,
     ``machine`` what a run may use while no worker runs a model. ``again``: another process had this
     place before, or the fleet has been ready before. ``late``: accept connections only when ready.
-    ``own`` is the worker of each model that has one of its own. ``memory_share`` is the part of the
-    server's memory for this worker.
+    ``own`` maps each model with a dedicated worker to that worker. ``memory_share`` is the part of
+    the server's memory for this worker.
     """
 
     worker: int
@@ -52,8 +52,8 @@ class Seat:
 
     @property
     def shares_port(self) -> bool:
-        """True if clients connect to this worker. False for the worker of one model, which gets
-        its requests from the others."""
+        """True if clients connect to this worker. False for a dedicated worker, to which the
+        others forward requests."""
         return self.worker < self.board.shared
 
     @property

@@ -168,7 +168,7 @@ def _announce(
     in_json: bool,
 ) -> None:
     """Print the served models and the server's address. ``by_grpc`` is the address of gRPC, if any;
-    ``own`` has the number of the worker of each model that has its own."""
+    ``own`` maps each model with a dedicated worker to its number."""
     if in_json:
         fields: dict[str, Any] = {**keys.fields}
         fields |= {"grpc": by_grpc} if by_grpc else {}
@@ -219,7 +219,7 @@ def _share(settings: Settings, seat: Seat) -> Settings:
 
 
 def _listeners(settings: Settings, parent: Supervised) -> list[socket.socket]:
-    """Return the sockets on which clients connect: none for the worker of one model."""
+    """Return the sockets on which clients connect: none for a dedicated worker."""
     seat = parent.seat
     if seat is not None and not seat.shares_port:
         return []

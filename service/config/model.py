@@ -74,7 +74,7 @@ class SchedulingConfig(Value):
 
 
 class WorkerConfig(Value):
-    """``[worker]``: with ``own``, the model runs in a worker of its own. The value is read when the
+    """``[worker]``: with ``own``, the model runs in a dedicated worker. The value is read when the
     server starts."""
 
     own: StrictBool = False

@@ -5,7 +5,7 @@ launch       chooses the supervisor and the number of workers for a command line
 single       supervises one server, and replaces it when it crashes
 fleet        supervises several workers on one port
 groups       groups of workers that change together
-own_models   finds models with a worker of their own
+own_models   finds models with a dedicated worker
 address      reserves that port
 template     the process that forks workers, as the supervisor sees it
 worker       one worker as the supervisor sees it: its process, its channel, its ledger

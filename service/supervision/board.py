@@ -33,7 +33,7 @@ def size(workers: int) -> int:
 class Board:
     """Access to the memory, which is initially all zeros.
 
-    The first ``shared`` of the ``workers`` share the port. The others have a model of their own.
+    The first ``shared`` of the ``workers`` share the port. The others are dedicated to one model.
     """
 
     def __init__(self, memory: Memory, workers: int, shared: int | None = None) -> None:

@@ -58,8 +58,8 @@ class Fleet:
     ) -> None:
         """``count``: the number of workers that share the port. ``timeout``: seconds after which a
         worker whose event loop is blocked is replaced. ``ready``: the number of workers that must
-        be ready before the server is. ``own``: the models that have a worker of their own, each
-        with its worker's share of the memory."""
+        be ready before the server is. ``own``: the models with a dedicated worker, each with
+        its worker's share of the memory."""
         self._command = command
         self._address = address
         self._timeout = timeout
@@ -73,12 +73,12 @@ class Fleet:
             "all_threads": usable_cores(),
             "all_cores": sorted({core for each in cores for core in each}),
         }
-        # A worker of one model is bound to no cores: it may be idle for long.
+        # A dedicated worker is bound to no cores: it may be idle for long.
         self._workers = [
             Worker(number, each) for number, each in enumerate(cores + [()] * len(own))
         ]
         self._sharing, self._owning = self._workers[:count], self._workers[count:]
-        # Workers of one model must be ready too, unless fewer workers than all must be.
+        # Dedicated workers must be ready too, unless fewer workers than all must be.
         self._awaited = self._sharing if ready < count else self._workers
         self._wanted_ready = ready if ready < count else len(self._workers)
         every = len(self._workers)
@@ -272,7 +272,7 @@ class Fleet:
             self._give_up(code)
         else:
             self._count_crash(worker, worker.cause or cause_of(code))
-            # A worker of one model is started again and again, because the others serve.
+            # A dedicated worker is restarted without limit, because the others serve.
             others = worker in self._owning or self._groups.of_worker(worker.number).members
             if worker.early >= MOST_EARLY_CRASHES and not others:
                 _tell_people(f"the workers die before they are ready: {self._crashes.last}")

@@ -37,7 +37,7 @@ DEFAULTS = {
 class Wanted(NamedTuple):
     """A requested fleet: the number of workers, their address, the seconds after which a worker
     whose event loop is blocked is replaced, the number that must be ready before the server is, and
-    the models that have a further worker of their own, each with its worker's share of the memory.
+    the models with a dedicated worker, each with its worker's share of the memory.
     """
 
     workers: int
@@ -69,7 +69,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted | None:
     """Return the requested fleet; None for one server, and for settings that the server itself will
-    refuse. One worker is a fleet if a model has a worker of its own."""
+    refuse. One worker is a fleet if a model has a dedicated worker."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name, default in DEFAULTS.items():
         given = environment.get(PREFIX + name.upper()) or default

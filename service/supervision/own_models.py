@@ -1,4 +1,4 @@
-"""Models that have a worker of their own.
+"""Models with a dedicated worker.
 
 A model gets one with ``own = true`` under ``[worker]`` in its model.toml. The file is read when the
 supervisor starts. The other workers share the port and serve all other models.
@@ -14,8 +14,8 @@ MOST_BYTES = 2**20
 
 
 def own_models(models: Path) -> tuple[str, ...]:
-    """Return the names of the models in this folder that ask for a worker of their own, sorted.
-    A file that cannot be read asks for nothing; the server reports it."""
+    """Return the names of the models in this folder whose settings request a dedicated worker,
+    sorted. A file that cannot be read requests nothing; the server reports it."""
     try:
         names = sorted(each.name for each in models.iterdir() if NAME.fullmatch(each.name))
     except OSError:

@@ -4,10 +4,10 @@ member      the channel to the supervisor: changes, votes, metrics
 ballot      one worker's part in a change of all workers
 repository  the models of this worker, changed together with those of the others
 handover    passes connections to workers that have fewer
-forwarding  passes on requests for models that have a worker of their own
-own_worker  the worker of one model, as another worker sees it
+forwarding  forwards requests for models with a dedicated worker
+own_worker  a dedicated worker, as another worker sees it
 line        a connection to it
-received    the application of a worker of one model
+received    the application of a dedicated worker
 counted     the counters of all workers for the statistics, summed
 wiring      builds these parts for the server
 pages       metrics as values, and the metrics page of all workers

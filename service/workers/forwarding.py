@@ -1,6 +1,6 @@
-"""An ASGI application in front of a worker's own one, for models that have a worker of their own.
+"""The ASGI application that forwards requests for models with a dedicated worker.
 
-It passes requests for these models on. Lists of models are answered with those of all workers, and
+Lists of models are answered with those of all workers, and
 settings of the server are changed in all workers.
 """
 

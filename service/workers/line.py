@@ -1,4 +1,4 @@
-"""A connection to the worker of one model. It carries one request at a time, in HTTP/1.1.
+"""A connection to a dedicated worker. It carries one request at a time, in HTTP/1.1.
 
 h11 reads and writes the protocol: https://h11.readthedocs.io
 """
@@ -30,7 +30,7 @@ OF_ONE_CONNECTION = frozenset(
         b"upgrade",
     }
 )
-"""Headers that are not passed on: those of one connection (RFC 9110, 7.6.1), and those that the
+"""Headers that are not forwarded: those of one connection (RFC 9110, 7.6.1), and those that the
 server adds to each reply itself."""
 PIECE = 256 * 1024
 """Bytes of an answer to read at once."""
@@ -78,7 +78,7 @@ class Line:
         """Send a request, then wait until the client disconnects.
 
         Raises:
-            MalformedRequest: the request cannot be passed on.
+            MalformedRequest: the request cannot be forwarded.
             ClientGone: the client disconnected.
             Lost: the worker closed the connection.
         """
@@ -107,12 +107,12 @@ class Line:
         raise ClientGone
 
     async def answer(self, send: Send) -> None:
-        """Pass on the answer as it arrives, at the pace of the client.
+        """Forward the answer as it arrives, at the pace of the client.
 
         Raises:
             Lost: the worker closed the connection.
         """
-        part = b""  # received, not passed on yet: the last part is sent together with the end
+        part = b""  # received, not forwarded yet: the last part is sent together with the end
         while True:
             event = self._next()
             if event is h11.NEED_DATA:

@@ -1,7 +1,7 @@
-"""The worker of one model, as another worker sees it.
+"""A dedicated worker, as another worker sees it.
 
-It does not listen on the port. The other workers pass requests for its model on to it, over
-connections of which they give it one end.
+It does not listen on the port. The other workers forward requests for its model to it, over
+socket pairs of which they give it one end.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ MOST_IDLE = 64
 
 
 class OwnWorker:
-    """Passes requests on to worker ``number``, which serves ``model``."""
+    """Forwards requests to the dedicated worker ``number``, which serves ``model``."""
 
     def __init__(self, seat: Seat, number: int, model: str) -> None:
         self._seat = seat
@@ -42,7 +42,7 @@ class OwnWorker:
 
         Raises:
             NotReady: the worker is not running, or it ended before it had begun to answer.
-            MalformedRequest: the request cannot be passed on.
+            MalformedRequest: the request cannot be forwarded.
             Lost: the worker ended in the middle of the answer.
         """
         line = await self._line()

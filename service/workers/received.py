@@ -1,4 +1,4 @@
-"""The application of a worker of one model: its requests come from the other workers."""
+"""The application of a dedicated worker: its requests come from the other workers."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ AnswerMessage = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Received:
-    """Restores what the other worker knows of the client. ``answer_message`` answers messages of
+    """Restores the client's address from a header. ``answer_message`` answers messages of
     gRPC; None if the server has no port for gRPC. ``app`` answers all other requests."""
 
     def __init__(self, app: App, answer_message: AnswerMessage | None) -> None:

@@ -33,7 +33,7 @@ class Fleet:
     member: Member
     repository: SharedRepository
     others: Mapping[str, OwnWorker]
-    """The workers to which this worker passes requests on, by model."""
+    """The dedicated workers to which this worker forwards requests, by model."""
 
     @classmethod
     def of(
@@ -96,8 +96,8 @@ class Fleet:
         unanswered: Unanswered,
         answer_message: AnswerMessage | None,
     ) -> App:
-        """Return the application that receives the requests of this worker: ``app``, with what
-        models with a worker of their own need before it."""
+        """Return the application that receives the requests of this worker: ``app``, behind the
+        forwarding to or from dedicated workers."""
         if not self.shares_port:
             return Received(app, answer_message)
         if not self.others:
@@ -105,8 +105,8 @@ class Fleet:
         return Forwarding(app, self.others, limits, admits, unanswered)
 
     def forward(self, model: str) -> App | None:
-        """Return the application that passes on requests for a model; None for a model of this
-        worker."""
+        """Return the ASGI application that forwards requests for a model; None if this worker
+        serves the model."""
         worker = self.others.get(model)
         return worker.answer if worker else None
 

@@ -5,7 +5,7 @@ services          the calls, and the handler of each
 infer             one request, one answer
 stream            requests and answers on one call
 calls             the path of a request through the server
-forwarded         requests whose model has a worker of its own
+forwarded         requests for models with a dedicated worker
 decoding          a message to a request
 typed             tensors in typed fields
 encoding          outputs to a message

@@ -1,7 +1,7 @@
-"""Inference requests over gRPC whose model has a worker of its own.
+"""Inference requests over gRPC for models with a dedicated worker.
 
-The worker that has the connection sends the message, undecoded, to the other worker as the body of
-an HTTP request. The body of the answer is the message of the response, or an error.
+The worker that has the connection sends the undecoded message to the dedicated worker as the body
+of an HTTP request. The body of the answer is the response message, or an error.
 """
 
 import asyncio
@@ -21,11 +21,12 @@ from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Reservation
 
 Forward = Callable[[str], App | None]
-"""Returns the application that passes on requests for a model; None for a model of this worker."""
+"""Returns the ASGI application that forwards requests for a model; None if this worker serves the
+model."""
 
 
 class Calls:
-    """Creates the call for each request. ``forward`` is None if no model has its own worker."""
+    """Creates the call for each request. ``forward`` is None without dedicated workers."""
 
     def __init__(self, inference: Inference, forward: Forward | None) -> None:
         self._inference = inference
@@ -45,7 +46,7 @@ class Calls:
 
 
 class ForwardedCall:
-    """A request that another worker answers; see ``Call``."""
+    """A request that a dedicated worker answers; see ``Call``."""
 
     def __init__(self, app: App, headers: Headers, inference: Inference) -> None:
         self._app = app
@@ -82,14 +83,14 @@ class ForwardedCall:
         return [answer.body]
 
     def finish(self) -> Reservation | None:
-        """Return None: the other worker reports the outcome, and holds the memory."""
+        """Return None: the dedicated worker reports the outcome and reserves the memory."""
         return None
 
 
 async def answer_message(
     inference: Inference, scope: Message, receive: Receive, send: Callable[[Message], Any]
 ) -> None:
-    """Answer such a request in the worker of the model."""
+    """Answer a forwarded message in the dedicated worker."""
     headers = dict(scope["headers"])
     try:
         body = bytes(await read_body(headers, receive, inference.body_limit, lambda _: None))

@@ -96,7 +96,7 @@ async def _answer(answers: Answers, request: Request, understand: Understand) ->
 
 
 def refused(error: QuantserveError) -> Response:
-    """Return the answer for an error, in the form of OpenAI's API."""
+    """Return the response for an error, in the format of OpenAI's API."""
     status, headers = openai_errors.status(error), openai_errors.headers(error)
     return JSONResponse(openai_errors.body(error), status, headers)
 

@@ -134,7 +134,7 @@ async def _answer(
 
 
 def refused(error: QuantserveError) -> Response:
-    """Return the answer for an error, in the form of TEI."""
+    """Return the response for an error, in TEI's format."""
     status = 429 if isinstance(error, QueueFull) else status_of(error)
     kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
     return JSONResponse({"error": str(error), "error_type": kind}, status)

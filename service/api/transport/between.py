@@ -1,6 +1,6 @@
-"""Headers between workers: one worker passes requests for a model on to the worker of that model.
+"""Headers between workers, for requests that are forwarded to a dedicated worker.
 
-Clients cannot send them. They are removed from requests before these are passed on.
+Clients cannot send them: they are removed before a request is forwarded.
 """
 
 from collections.abc import Iterable

@@ -44,7 +44,7 @@ class Cache:
         return sum(self._reached) * self.token_bytes
 
     def reach(self, row: int, length: int) -> None:
-        """Record that a row has ``length`` tokens in all."""
+        """Record the total number of tokens of a row, ``length``."""
         if length > self._reached[row]:
             self._reached[row] = length
 

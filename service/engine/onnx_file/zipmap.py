@@ -49,8 +49,8 @@ class Unzipped:
 
 def unzipped(model: memoryview) -> Unzipped | None:
     """Return the model with each ZipMap output replaced by an FP32 tensor [-1, classes] of the same
-    name; None if there is no such output. A ZipMap is not replaced if it has
-    no classes, or if an operator other than Identity reads its maps.
+    name; None if there is no such output. A ZipMap is not replaced if it has no classes, or if an
+    operator other than Identity reads its maps.
 
     ``model`` must have been scanned: its nodes are within ``core.graph_limits``.
     """

@@ -165,7 +165,7 @@ class Model:
         self.retiring.add(version)
 
     def retired(self, version: ModelVersion) -> None:
-        """Record that a version has drained."""
+        """Record that a draining version has stopped."""
         self.retiring.discard(version)
 
     def begin_load(self, override: Override) -> None:
@@ -179,7 +179,7 @@ class Model:
         self.serving, self.previous, self.reason = None, None, UNLOADED
 
     def refuse(self, number: int, evidence: str, reason: str) -> None:
-        """Record that a version failed, with the evidence, so that it is not tried again."""
+        """Record the failure of a version, with the evidence: the version is not tried again."""
         self.refused[number], self.refusals[number] = evidence, reason
 
     def accept(self, number: int) -> None:
