@@ -51,18 +51,19 @@ class Routing:
     def _receiver(
         self, state: dict[str, Any], request: Request, connection: HTTPProtocol
     ) -> Receiver | None:
-        target = target_of_url(request.url)
+        head = request.head
+        target = target_of_url(head.url)
         if target is None or target.model in self._elsewhere:
             return self._asgi_call(state, request, connection)
-        headers = dict(request.headers)
+        headers = head.fields
         usual = (
-            request.method == b"POST"
-            and request.version in VERSIONS
+            head.method == b"POST"
+            and head.version in VERSIONS
             and b"expect" not in headers
             and b"content-encoding" not in headers
             and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
-            and len(headers) == len(request.headers)  # no header appears twice
-            and self._admits(request.headers)
+            and head.unique
+            and self._admits(head.headers)
         )
         if not usual:
             return self._asgi_call(state, request, connection)
@@ -87,7 +88,7 @@ class Routing:
         try:
             return ASGICall(self._app, state, request, connection)
         except httptools.HttpParserInvalidURLError:
-            shown = request.url.decode("latin-1")
+            shown = request.head.url.decode("latin-1")
             error = MalformedRequest(f'the address "{shown:.40}" is not a valid URL')
             request.keep_alive = False
             connection.reply(request, refused(error), self._inference.request_id({}))

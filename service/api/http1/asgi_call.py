@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import httptools
 
 from service.api.http1.driver import HTTPProtocol
-from service.api.http1.request import Request
+from service.api.http1.request import Head, Request
 from service.api.http1.stream import ReplyStream
 
 _log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ class ASGICall:
         self._app = app
         self._request = request
         self._connection = connection
-        self._scope = _scope(request, connection.transport, state)
+        self._scope = _scope(request.head, connection.transport, state)
         # All mutable state: the part of the body that the application has not read, whether it is
         # the last part, and whether the application must still be told that; the future that it
         # waits for; the reply, the bytes of its body left to send, and whether it is complete.
         self._body = bytearray()
         self._complete = self._untold = False
-        self._continue_expected = request.continue_expected
+        self._continue_expected = request.head.continue_expected
         self._changed: asyncio.Future[None] | None = None
         self._reply: ReplyStream | None = None
         self._left: int | None = None
@@ -138,7 +138,7 @@ class ASGICall:
     def _begin(self, message: Message) -> None:
         headers = list(message.get("headers", ()))
         lengths = [value for name, value in headers if name.lower() == b"content-length"]
-        if lengths and self._request.method != b"HEAD":
+        if lengths and self._request.head.method != b"HEAD":
             self._left = int(lengths[0])
         self._reply = self._connection.stream(self._request, message["status"], headers)
 
@@ -161,21 +161,21 @@ def _expect(kind: str, message: Message) -> None:
         raise RuntimeError(f"the ASGI application sent {message['type']!r}, expected {kind!r}")
 
 
-def _scope(request: Request, transport: Any, state: dict[str, Any]) -> Message:
-    url = httptools.parse_url(request.url)
+def _scope(head: Head, transport: Any, state: dict[str, Any]) -> Message:
+    url = httptools.parse_url(head.url)
     raw_path = url.path or b"/"  # http://host, with no path, is the root (RFC 9112, 3.2.1)
     path = raw_path.decode("ascii")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": request.version,
-        "method": request.method.decode("ascii"),
+        "http_version": head.version,
+        "method": head.method.decode("ascii"),
         "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",
         "path": unquote(path) if "%" in path else path,
         "raw_path": raw_path,
         "query_string": url.query or b"",
         "root_path": "",
-        "headers": request.headers,
+        "headers": list(head.headers),
         "client": _address(transport.get_extra_info("peername")),
         "server": _address(transport.get_extra_info("sockname")),
         "state": state.copy(),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import httptools
 
 from service.api.http1.http10 import offers_keep_alive
-from service.api.http1.request import Header, Request
+from service.api.http1.request import Head, Header, Request
 from service.api.http1.states import TIMEOUTS, TRANSITIONS, Event, Expiry, State
 
 _log = logging.getLogger(__name__)
@@ -353,11 +353,9 @@ class Connection:
             raise Ended
         self._headers = None
         version = parser.get_http_version()
-        request = Request(parser.get_method(), self._url, version, headers)
-        if version == "1.0":
-            request.keep_alive = offers_keep_alive(headers)
-        else:
-            request.keep_alive = parser.should_keep_alive()
+        old = version == "1.0"
+        keep_alive = offers_keep_alive(headers) if old else parser.should_keep_alive()
+        request = Request(Head(parser.get_method(), self._url, version, headers, keep_alive))
         self.state = TRANSITIONS[self.state][_HEAD_COMPLETE]
         self._began = self._now
         self._incoming = request

@@ -184,7 +184,7 @@ class HTTPProtocol(asyncio.Protocol):
             request.keep_alive = False
         last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
         lines = [JSON_LINE] if headers == ONLY_JSON else [joined(headers)]
-        if not request.keep_alive or request.version != "1.1":
+        if not request.keep_alive or request.head.version != "1.1":
             lines.append(connection_line(request))
         defaults = self._shared.default_lines(self.host)
         parts = (STATUS_LINES[status], defaults, *lines, last, body, *rest)

@@ -48,7 +48,7 @@ def connection_line(request: Request) -> bytes:
     version applies."""
     if not request.keep_alive:
         return CLOSE_LINE
-    return KEEP_ALIVE_LINE if request.version == "1.0" else b""
+    return KEEP_ALIVE_LINE if request.head.version == "1.0" else b""
 
 
 def begin(
@@ -77,9 +77,9 @@ def begin(
                 request.keep_alive = False
             continue
         lines.append(b"%b: %b\r\n" % (name, value))
-    if request.method == b"HEAD" or status in BODILESS:
+    if request.head.method == b"HEAD" or status in BODILESS:
         framing = Framing.NONE
-    elif framing is Framing.CHUNKED and request.version == "1.0":
+    elif framing is Framing.CHUNKED and request.head.version == "1.0":
         framing, request.keep_alive = Framing.UNTIL_CLOSE, False
     elif framing is Framing.CHUNKED:
         lines.append(b"transfer-encoding: chunked\r\n")

@@ -22,15 +22,41 @@ class Receiver(Protocol):
         """Reply with an error: the server stops."""
 
 
+class Head:
+    """The head of a request. It does not change, and requests may share it."""
+
+    __slots__ = ("fields", "headers", "keep_alive", "method", "unique", "url", "version")
+
+    def __init__(
+        self, method: bytes, url: bytes, version: str, headers: list[Header], keep_alive: bool
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.version = version
+        """The HTTP version: "1.1" or "1.0"."""
+        self.headers = headers
+        """Names, in lower case, and values."""
+        self.keep_alive = keep_alive
+        """True if the client keeps the connection open after the reply."""
+        self.fields = dict(headers)
+        self.unique = len(self.fields) == len(headers)
+        """True if no header appears twice."""
+
+    @property
+    def continue_expected(self) -> bool:
+        """True if the client waits for "100 Continue" before it sends the body. False for HTTP/1.0:
+        such a client would take "100 Continue" as the reply."""
+        expected = [value.lower() for name, value in self.headers if name == b"expect"]
+        return self.version != "1.0" and b"100-continue" in expected
+
+
 class Request:
     """The head of a request, the part of its body that the receiver has not got yet, and the
-    progress of the reply. Header names are in lower case.
+    progress of the reply.
 
     Initial values are class attributes: this makes instances, one for each request, cheaper.
     """
 
-    keep_alive = False
-    """True if the connection stays open after the reply."""
     body: bytes | bytearray = b""
     complete = False
     has_news = True
@@ -43,16 +69,7 @@ class Request:
     reply_begun = False
     reply_complete = False
 
-    def __init__(self, method: bytes, url: bytes, version: str, headers: list[Header]) -> None:
-        self.method = method
-        self.url = url
-        self.version = version
-        """The HTTP version: "1.1" or "1.0"."""
-        self.headers = headers
-
-    @property
-    def continue_expected(self) -> bool:
-        """True if the client waits for "100 Continue" before it sends the body. False for HTTP/1.0:
-        such a client would take "100 Continue" as the reply."""
-        expected = [value.lower() for name, value in self.headers if name == b"expect"]
-        return self.version != "1.0" and b"100-continue" in expected
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.keep_alive = head.keep_alive
+        """True if the connection stays open after the reply."""

@@ -84,20 +84,20 @@ def test_the_next_request_is_read_after_a_reply() -> None:
     answer(connection)
     assert connection.state is State.IDLE
     connection.receive(GET, 101)
-    assert connection.state is State.ANSWERING and connection.requests[0].url == b"/a"
+    assert connection.state is State.ANSWERING and connection.requests[0].head.url == b"/a"
 
 
 def test_a_request_has_its_method_headers_and_body() -> None:
     (request,) = opened(POST).requests
-    assert (request.method, request.url, request.version) == (b"POST", b"/b", "1.1")
-    assert (b"content-length", b"4") in request.headers
+    assert (request.head.method, request.head.url, request.head.version) == (b"POST", b"/b", "1.1")
+    assert (b"content-length", b"4") in request.head.headers
     assert request.body == b"body" and request.complete and request.keep_alive
 
 
 def test_trailers_are_dropped() -> None:
     body = chunked("/", b"x").replace(b"0\r\n\r\n", b"0\r\nX-Trailer: 1\r\n\r\n")
     (request,) = opened(body).requests
-    assert request.body == b"x" and b"x-trailer" not in dict(request.headers)
+    assert request.body == b"x" and b"x-trailer" not in dict(request.head.headers)
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_the_connection_stays_open_if_both_sides_allow_it(request_: bytes, keeps
     connection = opened(request_ + GET)
     answer(connection)
     assert (connection.state is not State.CLOSING) is keeps
-    assert [request.url for request in connection.requests] == ([b"/a"] if keeps else [])
+    assert [request.head.url for request in connection.requests] == ([b"/a"] if keeps else [])
 
 
 def test_http_1_0_gets_no_100_continue() -> None:
     asks = post("/", b"x", Expect="100-continue")
-    assert opened(asks).requests[0].continue_expected
-    assert not opened(asks.replace(b"1.1", b"1.0")).requests[0].continue_expected
+    assert opened(asks).requests[0].head.continue_expected
+    assert not opened(asks.replace(b"1.1", b"1.0")).requests[0].head.continue_expected
 
 
 def test_an_upgrade_is_declined_and_its_body_kept() -> None:
     offer = post("/", b"body", Connection="Upgrade, HTTP2-Settings, close", Upgrade="h2c")
     (request,) = opened(offer).requests
     assert request.body == b"body" and request.complete and not request.keep_alive
-    assert (b"connection", b"close") in request.headers
+    assert (b"connection", b"close") in request.head.headers
 
 
 # Errors.
@@ -389,7 +389,7 @@ class Told:
         """Reply to every complete request in order."""
         while connection.requests and connection.requests[0].complete:
             request: Request = connection.requests[0]
-            told = (request.url, bytes(request.body), request.keep_alive)
+            told = (request.head.url, bytes(request.body), request.keep_alive)
             self.requests.append(told)
             connection.reply_done(request, now)
             if connection.state is State.CLOSING:

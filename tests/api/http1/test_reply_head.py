@@ -3,16 +3,14 @@
 import pytest
 
 from service.api.http1.reply_head import Framing, begin, refusal
-from service.api.http1.request import Header, Request
+from service.api.http1.request import Head, Header, Request
 
 DATE = b"date: today\r\n"
 LENGTH = (b"content-length", b"3")
 
 
 def request(method: bytes = b"GET", version: str = "1.1", keep_alive: bool = True) -> Request:
-    made = Request(method, b"/", version, [])
-    made.keep_alive = keep_alive
-    return made
+    return Request(Head(method, b"/", version, [], keep_alive))
 
 
 def test_a_head_has_its_headers_and_the_common_ones() -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from service.api.http1.request import Request
+from service.api.http1.request import Head, Request
 
 
 def test_a_new_request_has_only_its_head() -> None:
-    request = Request(b"GET", b"/", "1.1", [])
+    request = Request(Head(b"GET", b"/", "1.1", [], keep_alive=True))
     assert not (request.complete or request.reply_begun or request.reply_complete)
     assert request.body == b"" and request.has_news and request.receiver is None
 
@@ -20,5 +20,5 @@ def test_a_new_request_has_only_its_head() -> None:
     ],
 )
 def test_expect_100_continue_is_recognised(version: str, value: bytes, expected: bool) -> None:
-    request = Request(b"POST", b"/", version, [(b"expect", value)])
-    assert request.continue_expected is expected
+    head = Head(b"POST", b"/", version, [(b"expect", value)], keep_alive=True)
+    assert head.continue_expected is expected
