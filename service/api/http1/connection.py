@@ -15,6 +15,7 @@ from typing import NamedTuple
 import httptools
 
 from service.api.http1.http10 import offers_keep_alive
+from service.api.http1.known_heads import HEAD_END, LONGEST, KnownHeads
 from service.api.http1.request import Head, Header, Request
 from service.api.http1.states import TIMEOUTS, TRANSITIONS, Event, Expiry, State
 
@@ -23,6 +24,10 @@ MAX_HEAD = 64 * 1024
 """Bytes of the address and the headers of one request."""
 MAX_PIPELINED = 1000
 """Requests that one connection may send ahead of its replies."""
+MOST_UNKNOWN = 8
+LOOK_AGAIN = 32
+"""After ``MOST_UNKNOWN`` heads in a row that were not known, only one head in ``LOOK_AGAIN`` is
+looked up and learned: the heads of some clients all differ, as with an id in each."""
 HALF_CLOSE_SECONDS = 1.0
 """After the head of a request, in which a client may shut down its sending side and still get the
 reply. Later, it is treated as a disconnect, which looks the same to a server."""
@@ -32,7 +37,8 @@ UPGRADING = (b"upgrade", b"connection", b"http2-settings")
 """Headers, and options of the header ``connection``, that offer another protocol."""
 # In Python 3.11 a member of an enumeration takes ten times as long to find as a global.
 _OPENED, _HEAD, _BODY, _IDLE = State.OPENED, State.HEAD, State.BODY, State.IDLE
-_DISCARDING, _ENDING, _CLOSING = State.DISCARDING, State.ENDING, State.CLOSING
+_ANSWERING, _DISCARDING = State.ANSWERING, State.DISCARDING
+_ENDING, _CLOSING = State.ENDING, State.CLOSING
 _HEAD_BEGUN, _HEAD_COMPLETE = Event.HEAD_BEGUN, Event.HEAD_COMPLETE
 _BODY_COMPLETE, _ANSWERED = Event.BODY_COMPLETE, Event.ANSWERED
 
@@ -60,14 +66,20 @@ class Connection:
     """State of one connection. All times are seconds of one monotonic clock.
 
     ``refusal`` returns the bytes of an error reply that closes the connection, for a status and a
-    text. ``now`` is the time at which the connection was opened.
+    text. ``now`` is the time at which the connection was opened. ``known`` has the heads that this
+    and other connections have parsed.
     """
 
     def __init__(
-        self, limits: Limits, refusal: Callable[[int, str], bytes], now: float = 0.0
+        self,
+        limits: Limits,
+        refusal: Callable[[int, str], bytes],
+        now: float = 0.0,
+        known: KnownHeads | None = None,
     ) -> None:
         self._limits = limits
         self._refusal = refusal
+        self._known = KnownHeads() if known is None else known
         self._seconds = [inf] * len(State)
         for state, timeout in TIMEOUTS.items():
             self._seconds[state] = getattr(limits, timeout.setting, inf)
@@ -81,6 +93,8 @@ class Connection:
         wait for its reply."""
         self._url = b""
         self._headers: list[Header] | None = None
+        # The number of requests since the last one with a known head.
+        self._unknown = 0
         # The request whose body is received; whether an upgrade was offered; bytes of an incomplete
         # head, those of the packet in which it began, and of both with the packet being parsed.
         self._incoming: Request | None = None
@@ -142,6 +156,18 @@ class Connection:
         if self.state >= _ENDING:
             return
         self._received = self._head_bytes + len(data)
+        if self.state is _IDLE or self.state is _OPENED:
+            end = data.find(HEAD_END, 0, LONGEST)
+            if end >= 0 and (self._unknown < MOST_UNKNOWN or not self._unknown % LOOK_AGAIN):
+                end += len(HEAD_END)
+                known = self._known.get(data[:end])
+                if known is not None and len(data) - end == known.body:
+                    self._begin_known(known.head, data[end:])
+                    return
+                if known is None:
+                    self._learn(data[:end])
+                    data = data[end:]
+            self._unknown += 1
         self._feed(data)
         if self._headers is None:
             self._head_bytes = 0
@@ -388,6 +414,26 @@ class Connection:
         if request.reply_complete and not request.keep_alive:
             self.close(self._now)
             raise Ended
+
+    # Known heads.
+
+    def _begin_known(self, head: Head, body: bytes) -> None:
+        """Begin and end a request without the parser, whose state between two requests is the same
+        before and after."""
+        request = Request(head)
+        request.body, request.complete = body, True
+        self.requests.append(request)
+        self.state = _ANSWERING  # where HEAD_BEGUN, HEAD_COMPLETE and BODY_COMPLETE lead
+        self._since = self._began = self._now
+        self._unknown = 0
+
+    def _learn(self, data: bytes) -> None:
+        """Parse the bytes up to the end of a head, and keep the head."""
+        self._feed(data)
+        if len(self.requests) == 1 and self.state in (_BODY, _ANSWERING):
+            request = self.requests[0]
+            if not request.body:  # the head did not end before the end of the data
+                self._known.add(data, request.head)
 
     # The parser.
 

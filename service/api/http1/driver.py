@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from service.api.http1.connection import MAX_HEAD, Connection, Limits
+from service.api.http1.known_heads import KnownHeads
 from service.api.http1.reply_head import STATUS_LINES, connection_line, joined, refusal
 from service.api.http1.request import Header, Receiver, Request
 from service.api.http1.states import State
@@ -39,6 +40,7 @@ class Shared:
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
+        self.known_heads = KnownHeads()
         self.turns = ReadTurns()
         self.lingering = Lingering()
         # The default headers as lines, and the list that the lines were made from.
@@ -69,7 +71,9 @@ class HTTPProtocol(asyncio.Protocol):
         self._route = route
         self._shared = shared
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(limits, partial(shared.refusal, host), perf_counter())
+        self._connection = Connection(
+            limits, partial(shared.refusal, host), perf_counter(), shared.known_heads
+        )
         # All mutable state besides the connection's: the transport; whether a request is being
         # handed over; the timer, and when it is due; why reading is paused; whether the transport
         # reads; whether the connection is registered as lingering; the future that waits for the

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from service.api.http1.connection import (
     HALF_CLOSE_SECONDS,
+    LOOK_AGAIN,
     MAX_HEAD,
     MAX_PIPELINED,
+    MOST_UNKNOWN,
     STALL_CHECK_SECONDS,
     Connection,
     Limits,
 )
+from service.api.http1.known_heads import KnownHeads
 from service.api.http1.request import Request
 from service.api.http1.states import State
 from tests.system.wire import chunked, get, post
@@ -419,6 +422,62 @@ def test_parsing_does_not_depend_on_how_bytes_are_split(
         told.take(cut, now)
     assert told == whole_told
     assert cut.state is whole.state
+
+
+@given(
+    turns=st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(sorted(ELEMENTS)), min_size=1, max_size=2), st.booleans()
+        ),
+        max_size=12,
+    ),
+    cut=st.integers(1, 1000),
+)
+def test_known_heads_change_nothing(turns: list[tuple[list[str], bool]], cut: int) -> None:
+    known = KnownHeads()
+    connections = [Connection(LIMITS, refusal, 0, each) for each in (known, KnownHeads(0))]
+    told = [Told(), Told()]
+    for names, whole in turns:
+        data = b"".join(ELEMENTS[name] for name in names)
+        for connection, each in zip(connections, told, strict=True):
+            for part in [data] if whole else [data[:cut], data[cut:]]:
+                connection.receive(part, 0)
+            each.take(connection, 0)
+        assert connections[0].state is connections[1].state
+        if connections[0].state is State.CLOSING:
+            connections = [Connection(LIMITS, refusal, 0, each) for each in (known, KnownHeads(0))]
+    assert told[0] == told[1]
+
+
+def test_a_repeated_head_needs_no_parser() -> None:
+    known, parsed = KnownHeads(), []
+    for body in (b"body", b"more"):
+        connection = Connection(LIMITS, refusal, 0, known)
+        connection.receive(post("/b", body), 0)
+        parsed.append(connection.requests[0])
+    assert parsed[0].head is parsed[1].head
+    assert [request.body for request in parsed] == [b"body", b"more"]
+    assert all(request.complete for request in parsed)
+
+
+def test_heads_that_all_differ_are_learned_rarely() -> None:
+    known = KnownHeads()
+    connection = Connection(LIMITS, refusal, 0, known)
+    for number in range(MOST_UNKNOWN + 2 * LOOK_AGAIN):
+        connection.receive(get(f"/{number}"), 0)
+        answer(connection)
+    assert len(known) <= MOST_UNKNOWN + 2
+    connection.receive(GET, 0)
+    answer(connection)
+    assert connection.state is State.IDLE
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n\r\n"])
+def test_a_head_that_ends_otherwise_is_not_learned(end: bytes) -> None:
+    known = KnownHeads()
+    data = POST.replace(b"\r\n\r\n", end) + b"\r\n\r\n"
+    Connection(LIMITS, refusal, 0, known).receive(data, 0)
+    assert len(known) == 0
 
 
 @given(
