@@ -19,6 +19,7 @@ from service.api.protocol.json_tensors import (
     MAX_RANK,
     Bytes,
     check_strings,
+    has_booleans,
     json_array,
     kind,
     parse_json,
@@ -81,11 +82,12 @@ def decode(
         raise MalformedRequest(
             f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are allowed'
         )
+    booleans = isinstance(document, memoryview) or has_booleans(document)
     inputs: list[Tensor] = []
     shared: list[SharedInput] = []
     at = 0
     for item in items:
-        tensor, at = _tensor(item, tail, at, pace, image)
+        tensor, at = _tensor(item, tail, at, pace, image, booleans)
         if isinstance(tensor, SharedInput):
             shared.append(tensor._replace(position=len(inputs) + len(shared)))
         else:
@@ -272,9 +274,15 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 
 
 def _tensor(
-    item: Any, tail: memoryview, at: int, pace: Paced, image: str | None = None
+    item: Any,
+    tail: memoryview,
+    at: int,
+    pace: Paced,
+    image: str | None = None,
+    booleans: bool = True,
 ) -> tuple[Tensor | SharedInput, int]:
-    """Return one input, and the position after it in the binary data."""
+    """Return one input, and the position after it in the binary data. ``booleans`` is False if
+    the request has none."""
     try:
         name, datatype = item["name"], DATATYPES[item["datatype"]]
     except (KeyError, TypeError):
@@ -317,7 +325,8 @@ def _tensor(
         raise MalformedRequest(f'input "{name}" has no "data"')
     if name == image and datatype.name == "BYTES":
         return Tensor(name, datatype, from_json(name, shape, item["data"])), at
-    return Written(name, datatype, json_array(name, datatype, shape, item["data"])), at
+    array = json_array(name, datatype, shape, item["data"], booleans=booleans)
+    return Written(name, datatype, array), at
 
 
 def _unreadable(item: Any) -> MalformedRequest:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from service.api.protocol.codec import decode
 from service.api.protocol.json_tensors import (
     MAX_EMPTY,
     Misfit,
@@ -137,6 +138,37 @@ def test_data_of_another_shape_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(MalformedRequest, match=f'input "x".*{why}'):
         array("INT64", shape, data)
+
+
+VALUES = st.one_of(
+    st.integers(-(2**63), 2**64 - 1),
+    st.integers(-130, 260),
+    st.floats(),
+    st.sampled_from([None, 3.0, 1e39, -1e39, 3.4028235677973366e38, "x", []]),
+)
+
+
+@given(st.sampled_from([*NUMERIC, "BF16"]), st.lists(VALUES, max_size=5))
+def test_values_are_read_the_same_without_the_check_for_booleans(
+    name: str, values: list[Any]
+) -> None:
+    found = []
+    for booleans in (True, False):
+        try:
+            made = flat_array(DATATYPES[name], values, booleans)
+            found.append((made.dtype, made.tobytes()))
+        except Misfit as misfit:
+            found.append((misfit.what, misfit.index))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", sorted({*NUMERIC, "BF16"} - {"BOOL"}))
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_a_boolean_among_numbers_is_refused(name: str, value: str) -> None:
+    tensor = f'{{"name": "x", "shape": [2], "datatype": "{name}", "data": [1, {value}]}}'
+    body = f'{{"inputs": [{tensor}]}}'.encode()
+    with pytest.raises(MalformedRequest, match=f"got {value} in row 1"):
+        decode(body)
 
 
 def test_errors_name_the_position_of_a_value_and_its_label() -> None:
