@@ -118,6 +118,15 @@ class ToolCall(NamedTuple):
     arguments: str
 
 
+class CallPiece(NamedTuple):
+    """A piece of a call. ``place`` is the place of the call among the calls of its answer. The
+    first piece has the ``name``; the other pieces add to the ``arguments``."""
+
+    place: int
+    arguments: str = ""
+    name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The functions that an answer may call. ``named``: the client has chosen a function by name,

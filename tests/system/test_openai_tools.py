@@ -95,7 +95,10 @@ def test_a_stream_adds_up_to_the_whole_answer(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(**asked) as stream:
         events = list(stream)
         final = stream.get_final_completion()
-    assert any(event.type == "tool_calls.function.arguments.done" for event in events)
+    deltas = [each for each in events if each.type == "tool_calls.function.arguments.delta"]
+    done = [each for each in events if each.type == "tool_calls.function.arguments.done"]
+    calls = sum(len(choice.message.tool_calls or ()) for choice in whole.choices)
+    assert len(done) == calls and len(deltas) > 3 * calls
     for one, other in zip(whole.choices, final.choices, strict=True):
         told = [
             [
@@ -106,6 +109,42 @@ def test_a_stream_adds_up_to_the_whole_answer(client: openai.OpenAI) -> None:
         ]
         assert told[0] == told[1] and told[0]
         assert one.finish_reason == other.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(("most", "finish"), [(900, "tool_calls"), (40, "length")])
+def test_arguments_are_streamed_as_they_are_generated(
+    client: openai.OpenAI, most: int, finish: str
+) -> None:
+    asked = {
+        **ASKED,
+        "max_tokens": most,
+        "messages": CHAT,
+        "tools": TOOLS,
+        "tool_choice": "required",
+        "seed": 8,
+    }
+    whole = client.chat.completions.create(**asked).choices[0]
+    told: list[list[str]] = []
+    fragments = 0
+    reasons = []
+    for piece in client.chat.completions.create(**asked, stream=True):
+        choice = piece.choices[0]
+        assert not choice.delta.content
+        reasons.append(choice.finish_reason)
+        for call in choice.delta.tool_calls or ():
+            assert call.function
+            if call.index == len(told):
+                assert call.id and call.type == "function" and call.function.arguments == ""
+                told.append([call.function.name or "", ""])
+            else:
+                assert call.index == len(told) - 1 and call.function.arguments
+                assert call.id is None and call.function.name is None
+                told[-1][1] += call.function.arguments
+                fragments += 1
+    calls = whole.message.tool_calls or ()
+    assert told == [[call.function.name, call.function.arguments] for call in calls]
+    assert fragments > len(told) > 0
+    assert reasons[-1] == whole.finish_reason == finish and not any(reasons[:-1])
 
 
 def test_openais_client_parses_the_arguments(client: openai.OpenAI) -> None:

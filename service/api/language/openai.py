@@ -126,11 +126,11 @@ async def _events(
         if reader is None:
             yield event(call.form.piece(head, place, delta, first=first))
             continue
-        made_before = reader.told
-        delta, calls = reader.piece(delta)
-        if first or calls or delta.text or delta.chosen or delta.finish:
-            told = openai_answers.calls(head, place, calls, made_before, pieces=True)
-            yield event(call.form.piece(head, place, delta, first=first, calls=told))
+        silent = [(Delta("", delta.tokens), None)] if first else []
+        for part, piece in reader.piece(delta) or silent:
+            told = [openai_answers.call_piece(head, place, piece)] if piece else []
+            yield event(call.form.piece(head, place, part, first=first, calls=told))
+            first = False
     if call.asked.usage_last:
         counted = _usage(exchange, call, sum(made.values()))
         yield event(openai_answers.usage_piece(head, call.form.kind, counted))

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from service.core.generation import Alternative, Delta, FinishReason, Token, ToolCall
+from service.core.generation import (
+    Alternative,
+    CallPiece,
+    Delta,
+    FinishReason,
+    Token,
+    ToolCall,
+)
 
 Json = dict[str, Any]
 REPLACEMENT = "\ufffd"
@@ -52,24 +59,28 @@ def chat(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
     return _document(head, "chat.completion", choices, usage=counted)
 
 
-def calls(
-    head: Head, index: int, found: Sequence[ToolCall], before: int = 0, *, pieces: bool = False
-) -> list[Json]:
-    """Return the calls of an answer in OpenAI's format. ``before`` is the number of its earlier
-    calls. Ids are unique within a chat; they have nine letters and digits, which even the strictest
-    chat templates accept. In ``pieces`` of a stream, each call has its index."""
-    told = []
-    for place, call in enumerate(found, before):
-        name = f"{head.id}-{index}-{place}".encode()
-        told.append(
-            {
-                **({"index": place} if pieces else {}),
-                "id": blake2b(name, digest_size=5).hexdigest()[:9],
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-        )
-    return told
+def calls(head: Head, index: int, found: Sequence[ToolCall]) -> list[Json]:
+    """Return the calls of an answer in OpenAI's format."""
+    return [_call(head, index, place, *call) for place, call in enumerate(found)]
+
+
+def call_piece(head: Head, index: int, piece: CallPiece) -> Json:
+    """Return a piece of a call in OpenAI's format. Only the first piece has the name and the id."""
+    if piece.name is None:
+        return {"index": piece.place, "function": {"arguments": piece.arguments}}
+    found = _call(head, index, piece.place, piece.name, piece.arguments)
+    return {"index": piece.place, **found}
+
+
+def _call(head: Head, index: int, place: int, name: str, arguments: str) -> Json:
+    """Return a call, or its first piece. Ids are unique within a chat; they have nine letters and
+    digits, which even the strictest chat templates accept."""
+    key = f"{head.id}-{index}-{place}".encode()
+    return {
+        "id": blake2b(key, digest_size=5).hexdigest()[:9],
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 def _message(head: Head, index: int, answer: Whole) -> Json:

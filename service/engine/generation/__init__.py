@@ -13,7 +13,8 @@ answer          the state of one answer
 stream          one answer on its way to a client
 grammar         answers of a given form, by a JSON schema or a regular expression
 tool_syntax     the syntax in which a model writes function calls
-tool_parser     function calls in the text of an answer
+tool_parser     function calls in the text of an answer, piece by piece
+json_reader     reads JSON text that arrives in pieces
 stops           strings that end an answer
 tokenizer       text to tokens, and back one by one
 teacher         a model's predictions for given texts

@@ -11,8 +11,6 @@ class Stops:
         self._strings = tuple(filter(None, strings))
         self._held = ""
         self.found = False
-        self.rest = ""
-        """The text after the stop string, in the piece in which it ended."""
 
     def push(self, text: str) -> str:
         """Add a piece of text. Return the text that can be sent; ``found`` is True once a stop
@@ -24,10 +22,10 @@ class Stops:
         text = self._held + text
         places = [(at, each) for each in self._strings if (at := text.find(each)) >= 0]
         if places:
-            at, string = min(places)
-            self.found, self._held, self.rest = True, "", text[at + len(string) :]
+            at, _ = min(places)
+            self.found, self._held = True, ""
             return text[:at]
-        held = max(_overlap(text, each) for each in self._strings)
+        held = max(overlap(text, each) for each in self._strings)
         cut = len(text) - held
         self._held = text[cut:]
         return text[:cut]
@@ -38,7 +36,7 @@ class Stops:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Return the length of the longest end of the text that is a beginning of the stop string."""
     most = min(len(text), len(stop) - 1)
     return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)

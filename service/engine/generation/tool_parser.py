@@ -1,11 +1,15 @@
-"""Parser of function calls in the text of an answer, piece by piece. Pure."""
+"""Parser of function calls in the text of an answer, piece by piece. Pure.
 
-import json
+A text is a call once the name of an offered function and the beginning of its arguments are known.
+From there on the arguments are returned as they arrive, exactly as the model writes them. Whatever
+follows, the call remains a call: a client has received its beginning.
+"""
+
 from collections.abc import Iterable
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
-from service.core.generation import ToolCall
-from service.engine.generation.stops import Stops
+from service.core.generation import CallPiece, ToolCall
+from service.engine.generation.json_reader import JsonReader, Reading, Unreadable
 from service.engine.generation.tool_syntax import ToolSyntax
 
 KEYS = ("arguments", "parameters")
@@ -13,128 +17,199 @@ KEYS = ("arguments", "parameters")
 
 
 class Parsed(NamedTuple):
-    """The text and the calls that a piece of an answer adds."""
+    """The text and the pieces of calls that a piece of an answer adds."""
 
     text: str = ""
-    calls: tuple[ToolCall, ...] = ()
+    calls: tuple[CallPiece, ...] = ()
 
 
 class ToolParser:
-    """Divides one answer into text and calls. A call is returned once it is complete. Text that
-    only looks like a call, or names a function that was not offered, stays text."""
+    """Divides one answer into text and calls. Text that only looks like a call, or names a function
+    that was not offered, stays text. The result does not depend on the pieces."""
 
     def __init__(self, syntax: ToolSyntax, names: Iterable[str]) -> None:
         self._syntax = syntax
         self._names = frozenset(names)
-        # All state: the number of returned calls; the text of an incomplete call, None outside a
-        # call; the position up to which its end was searched; text that may be the beginning of a
-        # mark; and whether only white space came since a call.
+        # All state: the text that was not read yet, and how far it is understood; the number of
+        # calls; whether the object that is read is one of them; whether its arguments are being
+        # read; whether only white space came since a call; and what the current piece adds.
+        self._reader = JsonReader()
+        self._reading = self._tagged() if syntax.end else self._bare()
         self.told = 0
-        self._held: str | None = None if syntax.end else ""
-        self._tried = 0
-        self._before = Stops([syntax.begin])
+        self._is_call = False
+        self._in_arguments = False
         self._behind_call = False
+        self._text: list[str] = []
+        self._calls: list[CallPiece] = []
 
     def push(self, text: str) -> Parsed:
         """Add a piece of the answer."""
-        return self._tagged(text) if self._syntax.end else self._bare(text)
+        self._reader.push(text)
+        return self._go_on()
 
     def flush(self) -> Parsed:
         """Return the rest at the end of the answer."""
-        if not self._syntax.end:
-            held, self._held = self._held, None
-            return self._told(held or "")
-        if self._held is None:
-            return self._outside(self._before.flush())
-        return Parsed(self._syntax.begin + self._held)
+        self._reader.over = True
+        return self._go_on()
 
-    def _tagged(self, text: str) -> Parsed:
-        shown: list[str] = []
-        calls: list[ToolCall] = []
+    def _go_on(self) -> Parsed:
+        next(self._reading, None)
+        if self._in_arguments:
+            self._add(self._reader.take())
+        found = Parsed("".join(self._text), tuple(self._calls))
+        self._text, self._calls = [], []
+        return found
+
+    def _tagged(self) -> Reading[None]:
+        """Read an answer in which each call is between two marks."""
+        while (yield from self._to_mark()):
+            before = self.told
+            yield from self._body()
+            if self.told > before:
+                yield from self._end_mark()
+
+    def _bare(self) -> Reading[None]:
+        """Read an answer in which calls are possible only at its beginning."""
+        yield from self._body(self._syntax.begin)
         while True:
-            if self._held is None:
-                shown.append(self._outside(self._before.push(text)).text)
-                if not self._before.found:
-                    break
-                text, self._held, self._tried = self._before.rest, "", 0
-                self._before = Stops([self._syntax.begin])
-            self._held += text
-            found = self._first_call(self._held)
-            if found is None:
+            self._show(self._reader.take_all())
+            if self._reader.over:
+                return
+            yield
+
+    def _to_mark(self) -> Reading[bool]:
+        """Show the text before the next call, and move over the mark that begins the call. Return
+        False at the end of the answer."""
+        reader, mark = self._reader, self._syntax.begin
+        while not (found := reader.stop_at(mark)) and not reader.over:
+            self._show(reader.take())
+            yield
+        self._show(reader.take() if found else reader.take_all())
+        if found:
+            reader.at += len(mark)
+        return found
+
+    def _end_mark(self) -> Reading[None]:
+        """Move over the mark that ends a call, even if the end of the answer has cut it."""
+        try:
+            yield from self._reader.next()
+            yield from self._reader.literal(self._syntax.end)
+        except Unreadable:
+            pass
+        self._reader.take()
+
+    def _body(self, mark: str = "") -> Reading[None]:
+        """Read the calls that come next, perhaps after a mark. What is not a call is text."""
+        self._is_call = False
+        try:
+            yield from self._reader.next()
+            yield from self._reader.literal(mark)
+            yield from self._objects()
+        except Unreadable:
+            pass
+        rest = self._reader.take()
+        if not self._is_call:
+            self._show(rest)
+
+    def _objects(self) -> Reading[None]:
+        """Read a call, or a list of calls.
+
+        Raises:
+            Unreadable: what follows the last call is not a call.
+        """
+        yield from self._reader.next()
+        listed = yield from self._reader.literal("[")
+        yield from self._object()
+        while listed and (yield from self._reader.next()) == ",":
+            self._reader.take()
+            self._reader.at += 1
+            yield from self._object()
+        if listed:
+            yield from self._reader.expect("]")
+
+    def _object(self) -> Reading[None]:
+        """Read an object with a name and arguments, in any order.
+
+        Raises:
+            Unreadable: it is not a complete object, or it calls no offered function.
+        """
+        reader = self._reader
+        self._is_call = False
+        name: str | None = None
+        arguments: str | None = None
+        yield from reader.expect("{")
+        while (yield from reader.next()) == '"':
+            key = yield from reader.string()
+            yield from reader.expect(":")
+            first = yield from reader.next()
+            if self._is_call or (key != "name" and key not in KEYS):
+                yield from reader.skip()
+            elif key == "name":
+                name = yield from self._name()
+            elif name is not None and first == "{":
+                yield from self._pass_on(name)
+            else:
+                arguments = yield from self._held_arguments()
+            if not self._is_call and name is not None and arguments is not None:
+                self._begin(name, arguments)
+            if (yield from reader.next()) != ",":
                 break
-            call, text = found
-            calls.append(call)
-            self.told += 1
-            self._held, self._behind_call = None, True
-        return Parsed("".join(shown), tuple(calls))
+            reader.at += 1
+        yield from reader.expect("}")
+        if not self._is_call:
+            if name is None:
+                raise Unreadable
+            self._begin(name, "{}")
 
-    def _first_call(self, text: str) -> tuple[ToolCall, str] | None:
-        """Return the call up to an end mark, and the text after it. An end mark may be part of an
-        argument."""
-        end = self._syntax.end
-        while (at := text.find(end, self._tried)) >= 0:
-            self._tried = at + len(end)
-            found = self._calls(text[:at])
-            if len(found) == 1:
-                return found[0], text[at + len(end) :]
-        self._tried = max(self._tried, len(text) - len(end) + 1)
-        return None
+    def _name(self) -> Reading[str]:
+        name = yield from self._reader.string()
+        if name not in self._names:
+            raise Unreadable
+        return name
 
-    def _outside(self, text: str) -> Parsed:
-        """Remove white space after a call."""
+    def _held_arguments(self) -> Reading[str]:
+        """Read arguments that cannot be passed on yet: the name is not known, or they are JSON text
+        in a string, as some models write them."""
+        first = yield from self._reader.next()
+        if first == "{":
+            return (yield from self._reader.value())
+        return (yield from self._reader.string())
+
+    def _pass_on(self, name: str) -> Reading[None]:
+        """Read the arguments of a call, and pass on what has arrived of them."""
+        self._reader.take()
+        self._begin(name)
+        self._in_arguments = True
+        try:
+            yield from self._reader.skip()
+        finally:
+            self._in_arguments = False
+            self._add(self._reader.take())
+
+    def _begin(self, name: str, arguments: str = "") -> None:
+        self._calls.append(CallPiece(self.told, name=name))
+        self.told += 1
+        self._is_call = self._behind_call = True
+        self._add(arguments)
+
+    def _add(self, arguments: str) -> None:
+        if arguments:
+            self._calls.append(CallPiece(self.told - 1, arguments))
+
+    def _show(self, text: str) -> None:
+        """Add text, without white space after a call."""
         if self._behind_call:
             text = text.lstrip()
             self._behind_call = not text
-        return Parsed(text)
-
-    def _bare(self, text: str) -> Parsed:
-        if self._held is None:
-            return Parsed(text)
-        self._held += text
-        start = self._held.lstrip()
-        mark = self._syntax.begin
-        if not start or start[0] in "{[" or (mark and mark.startswith(start[: len(mark)])):
-            return Parsed()
-        held, self._held = self._held, None
-        return Parsed(held)
-
-    def _told(self, text: str) -> Parsed:
-        calls = self._calls(text.strip().removeprefix(self._syntax.begin))
-        self.told += len(calls)
-        return Parsed("", calls) if calls else Parsed(text)
-
-    def _calls(self, text: str) -> tuple[ToolCall, ...]:
-        """Return the calls of a text that has nothing but calls, else ()."""
-        try:
-            found = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            return ()
-        calls = [self._call(each) for each in (found if isinstance(found, list) else [found])]
-        whole = tuple(call for call in calls if call is not None)
-        return whole if len(whole) == len(calls) else ()
-
-    def _call(self, found: Any) -> ToolCall | None:
-        name = found.get("name") if isinstance(found, dict) else None
-        if not isinstance(name, str) or name not in self._names:
-            return None
-        arguments: Any = next((found[key] for key in KEYS if key in found), {})
-        text = _text(arguments)
-        return None if text is None else ToolCall(name, text)
+        self._text.append(text)
 
 
-def _text(arguments: Any) -> str | None:
-    """Return arguments as JSON text, in which form some models write them already; None if they
-    cannot be written as JSON."""
-    if not isinstance(arguments, dict | str):
-        return None
-    try:
-        if isinstance(arguments, dict):
-            arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-        arguments.encode()  # half of a surrogate pair is not valid text
-    except ValueError:
-        return None
-    return str(arguments)
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def joined(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
+    """Return the calls that consist of the pieces."""
+    calls: list[ToolCall] = []
+    for piece in pieces:
+        if piece.name is not None:
+            calls.append(ToolCall(piece.name, ""))
+        call = calls[piece.place]
+        calls[piece.place] = call._replace(arguments=call.arguments + piece.arguments)
+    return tuple(calls)

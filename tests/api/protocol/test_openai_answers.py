@@ -4,13 +4,15 @@ from math import inf, log
 from service.api.protocol.openai_answers import (
     Head,
     Whole,
+    call_piece,
+    calls,
     chat,
     chat_piece,
     completion,
     usage,
     usage_piece,
 )
-from service.core.generation import Alternative, Delta, FinishReason, Token
+from service.core.generation import Alternative, CallPiece, Delta, FinishReason, Token, ToolCall
 
 HEAD = Head("id", 5, "m", "1-abc")
 TOKEN = Token(3, "é", log(0.5), (Alternative(3, "é", log(0.5)), Alternative(4, "\ufffd", -inf)))
@@ -35,6 +37,14 @@ def test_pieces_of_a_streamed_chat() -> None:
     assert last["choices"][0]["finish_reason"] == "length"
     end = usage_piece(HEAD, "chat.completion.chunk", usage(1, 1))
     assert end["choices"] == [] and end["usage"]["prompt_tokens"] == 1
+
+
+def test_pieces_of_calls_have_the_id_of_the_whole_call() -> None:
+    (_, whole) = calls(HEAD, 2, [ToolCall("a", "{}"), ToolCall("b", "{}")])
+    first = call_piece(HEAD, 2, CallPiece(1, name="b"))
+    assert first == {**whole, "index": 1, "function": {"name": "b", "arguments": ""}}
+    rest = call_piece(HEAD, 2, CallPiece(1, "{}"))
+    assert rest == {"index": 1, "function": {"arguments": "{}"}}
 
 
 def test_a_completion_answer() -> None:

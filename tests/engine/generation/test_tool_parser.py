@@ -1,28 +1,46 @@
 """Tool calls in texts that are split into pieces of any size."""
 
 import json
+from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.core.generation import ToolCall
+from service.core.generation import CallPiece, ToolCall
 from service.engine.generation.tool_parser import Parsed, ToolParser
 from service.engine.generation.tool_syntax import LISTED, PARAMETERS, PLAIN, TAGGED, ToolSyntax
 
 SUM = ToolCall("sum", '{"a": 1, "b": [2, 3]}')
 CALL = '{"name": "sum", "arguments": {"a": 1, "b": [2, 3]}}'
-TAG = "<tool_call>"
+TAG, END = "<tool_call>", "</tool_call>"
 NO_NAME = '<tool_call>{"name": ["sum"]}</tool_call>'
 UNKNOWN = '<tool_call>{"name": "rm"}</tool_call>'
-NOT_JSON = '{"name": "sum", "arguments": {"a": NaN}}'
+FIRST = '{"arguments": {"a": 1, "b": [2, 3]}, "name": "sum"}'
+OPEN = '{"name": "sum", "arguments": {"a": "x'
+Calls = list[ToolCall]
 
 
-def parsed(syntax: ToolSyntax, text: str, size: int) -> Parsed:
+def parsed(syntax: ToolSyntax, pieces: Iterable[str]) -> tuple[str, Calls]:
     parser = ToolParser(syntax, ["sum", "now"])
-    found = [parser.push(text[at : at + size]) for at in range(0, len(text), size)]
-    found.append(parser.flush())
-    calls = tuple(call for each in found for call in each.calls)
+    found = [*(parser.push(each) for each in pieces), parser.flush()]
+    calls: Calls = []
+    for each in found:
+        for piece in each.calls:
+            if piece.name is not None:
+                assert piece == CallPiece(len(calls), "", piece.name)
+                calls.append(ToolCall(piece.name, ""))
+            else:
+                assert piece.place == len(calls) - 1 and piece.arguments
+                last = calls[-1]
+                calls[-1] = last._replace(arguments=last.arguments + piece.arguments)
     assert parser.told == len(calls)
-    return Parsed("".join(each.text for each in found), calls)
+    return "".join(each.text for each in found), calls
+
+
+def cut(text: str, size: int) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
@@ -33,10 +51,13 @@ def parsed(syntax: ToolSyntax, text: str, size: int) -> Parsed:
         (TAGGED, f"<tool_call>\n{CALL}\n</tool_call>", "", [SUM]),
         (TAGGED, f"Yes.{TAG}{CALL}</tool_call>\n{TAG}{CALL}</tool_call>\n", "Yes.", [SUM] * 2),
         (TAGGED, f"<tool_call>{CALL}</tool_call> Done. ", "Done. ", [SUM]),
-        (TAGGED, f"<tool_call>{CALL}", f"<tool_call>{CALL}", []),
+        (TAGGED, f"{TAG}[{CALL}, {CALL}]{END}", "", [SUM, SUM]),
+        (TAGGED, f"{TAG}{FIRST}{END}", "", [SUM]),
         (TAGGED, "<tool_call>5</tool_call>", "<tool_call>5</tool_call>", []),
         (TAGGED, NO_NAME, NO_NAME, []),
         (TAGGED, UNKNOWN, UNKNOWN, []),
+        (TAGGED, f"{UNKNOWN}{TAG}{CALL}{END}", UNKNOWN, [SUM]),
+        (TAGGED, f"{TAG}{TAG}{CALL}{END}", TAG, [SUM]),
         (TAGGED, '<tool_call>{"name": "now"}</tool_call>', "", [ToolCall("now", "{}")]),
         (
             TAGGED,
@@ -45,26 +66,105 @@ def parsed(syntax: ToolSyntax, text: str, size: int) -> Parsed:
             [ToolCall("sum", '{"a": "</tool_call>"}')],
         ),
         (LISTED, f"[TOOL_CALLS][{CALL}, {CALL}]", "", [SUM, SUM]),
+        (LISTED, f" [TOOL_CALLS] {CALL}", "", [SUM]),
         (LISTED, f" [{CALL}]", "", [SUM]),
         (LISTED, "[TOO bad]", "[TOO bad]", []),
-        (LISTED, f"[{CALL}, 5]", f"[{CALL}, 5]", []),
+        (LISTED, f"[5, {CALL}]", f"[5, {CALL}]", []),
         (PARAMETERS, CALL.replace("arguments", "parameters"), "", [SUM]),
         (PARAMETERS, f"Call {CALL}", f"Call {CALL}", []),
-        (PLAIN, NOT_JSON, NOT_JSON, []),
+        (PLAIN, f'{{"id": [1, "]"], "n": -1.5e3, {CALL[1:]}', "", [SUM]),
+        (PLAIN, f'{CALL[:-1]}, "name": "x", "arguments": 5}}', "", [SUM]),
+        (PLAIN, FIRST, "", [SUM]),
+        (PLAIN, '{"a": 1, ', '{"a": 1, ', []),
+        (PLAIN, '{"name": "now", "arguments": null}', '{"name": "now", "arguments": null}', []),
+        (PLAIN, '{"name": @}', '{"name": @}', []),
+        (PLAIN, '{"a": @}', '{"a": @}', []),
+        (PLAIN, '{"a": 1}', '{"a": 1}', []),
+        (PLAIN, "\n ", "\n ", []),
         (PLAIN, "", "", []),
     ],
 )  # fmt: skip
 def test_text_and_calls_are_separated(
-    syntax: ToolSyntax, text: str, shown: str, calls: list[ToolCall], size: int
+    syntax: ToolSyntax, text: str, shown: str, calls: Calls, size: int
 ) -> None:
-    assert parsed(syntax, text, size) == Parsed(shown, tuple(calls))
+    assert parsed(syntax, cut(text, size)) == (shown, calls)
 
 
-def test_text_is_returned_at_once_and_a_call_when_complete() -> None:
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize(
+    ("syntax", "text", "shown", "calls"),
+    [
+        (TAGGED, f'{TAG}{{"name": "su', f'{TAG}{{"name": "su', []),
+        (TAGGED, TAG + OPEN, "", [ToolCall("sum", '{"a": "x')]),
+        (TAGGED, TAG + CALL[:-1], "", [SUM]),
+        (TAGGED, f"{TAG}{CALL}</tool", "", [SUM]),
+        (TAGGED, f"{TAG}{CALL[:-1]}{END} Done.", "Done.", [SUM]),
+        (TAGGED, f"{TAG}{CALL} Done.", "Done.", [SUM]),
+        (LISTED, f"[{CALL}, {OPEN}", "", [SUM, ToolCall("sum", '{"a": "x')]),
+        (LISTED, f"[{CALL}, 5]", ", 5]", [SUM]),
+        (PLAIN, f"{CALL} Done.", "Done.", [SUM]),
+        (PLAIN, f'{CALL[:-1]}, "id": "x', "", [SUM]),
+    ],
+)  # fmt: skip
+def test_a_call_stays_a_call_if_the_answer_ends_or_goes_on_otherwise(
+    syntax: ToolSyntax, text: str, shown: str, calls: Calls, size: int
+) -> None:
+    assert parsed(syntax, cut(text, size)) == (shown, calls)
+
+
+def test_text_and_arguments_are_returned_at_once() -> None:
     parser = ToolParser(TAGGED, ["sum"])
     assert parser.push("Let me see. <tool") == Parsed("Let me see. ")
-    assert parser.push("_call>" + CALL) == Parsed()
-    assert parser.push("</tool_call>") == Parsed("", (SUM,))
+    assert parser.push('_call>{"name": "sum", "argu') == Parsed()
+    assert parser.push('ments": {"a') == Parsed("", (CallPiece(0, name="sum"), CallPiece(0, '{"a')))
+    assert parser.push('": "\\') == Parsed("", (CallPiece(0, '": "\\'),))
+    assert parser.push('"}"}}</tool_') == Parsed("", (CallPiece(0, '"}"}'),))
+    assert parser.push("call> And") == Parsed("And")
+    assert parser.flush() == Parsed()
+
+
+PARTS = [
+    TAG, END, "[TOOL_CALLS]", "[", "]", "{", "}", ",", " ", "\n", '"', "\\", ":", "5", "<tool", "é",
+    CALL, FIRST, OPEN, '{"name": "sum", "arguments": ', '"sum"', '"name"', '"arguments": {', "Hi.",
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from([TAGGED, LISTED, PARAMETERS, PLAIN]),
+    st.lists(st.sampled_from(PARTS), max_size=12).map("".join),
+    st.sets(st.integers(1, 300)),
+)
+def test_the_result_does_not_depend_on_the_pieces(
+    syntax: ToolSyntax, text: str, places: set[int]
+) -> None:
+    ends = [0, *sorted(at for at in places if at < len(text)), len(text)]
+    pieces = [text[begin:end] for begin, end in pairwise(ends)]
+    whole = parsed(syntax, [text])
+    assert parsed(syntax, pieces) == whole
+    assert parsed(syntax, text) == whole
+    assert whole[1] or whole[0] == text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+    max_leaves=4,
+)
+
+
+@given(
+    st.sampled_from([TAGGED, LISTED, PARAMETERS, PLAIN]),
+    st.dictionaries(st.text(), JSON),
+    st.booleans(),
+    st.integers(1, 20),
+)
+def test_arguments_are_returned_as_the_model_writes_them(
+    syntax: ToolSyntax, values: dict[str, object], ascii_only: bool, size: int
+) -> None:
+    arguments = json.dumps(values, ensure_ascii=ascii_only)
+    call = f'{{"name": "now", "{syntax.key}": {arguments}}}'
+    text = f"{syntax.begin}[{call}]" if syntax.listed else f"{syntax.begin}{call}{syntax.end}"
+    assert parsed(syntax, cut(text, size)) == ("", [ToolCall("now", arguments)])
 
 
 def test_many_false_ends_of_calls_are_parsed_fast() -> None:
@@ -75,19 +175,20 @@ def test_many_false_ends_of_calls_are_parsed_fast() -> None:
     assert parser.flush().text == text
 
 
-def test_deeply_nested_arguments_are_text() -> None:
-    text = "[" * 100_000
-    assert parsed(PLAIN, text, 50_000) == Parsed(text)
+@pytest.mark.parametrize("begin", [TAG, '<tool_call>{"a": [', '<tool_call>{"a'])
+def test_many_false_beginnings_of_calls_are_parsed_fast(begin: str) -> None:
+    assert parsed(TAGGED, [begin * 20_000]) == (begin * 20_000, [])
 
 
-@pytest.mark.parametrize("value", ["1e400", '"\\ud800"', "NaN"])
-def test_arguments_that_are_not_json_are_text(value: str) -> None:
-    text = f'{{"name": "sum", "arguments": {{"a": {value}}}}}'
-    assert parsed(PLAIN, text, 5) == Parsed(text)
+def test_deep_nesting_is_no_problem() -> None:
+    assert parsed(PLAIN, cut("[" * 100_000, 50_000)) == ("[" * 100_000, [])
+    call = f'{{"name": "sum", "arguments": {{"a": {"[" * 100_000}'
+    ((found,),) = parsed(PLAIN, cut(call, 50_000))[1:]
+    assert len(found.arguments) == 100_006
 
 
-def test_arguments_are_kept_as_json() -> None:
-    (call,) = parsed(PLAIN, '{"name": "sum", "arguments": {"a": "ä\\u2028\\""}}', 5).calls
-    assert json.loads(call.arguments) == {"a": 'ä\u2028"'}
-    (call,) = parsed(PLAIN, '{"name": "sum", "arguments": "{\\"a\\": 1}"}', 5).calls
-    assert call.arguments == '{"a": 1}'
+def test_arguments_may_be_a_string_of_json() -> None:
+    text = '{"name": "sum", "arguments": "{\\"a\\": 1}"}'
+    assert parsed(PLAIN, cut(text, 5)) == ("", [ToolCall("sum", '{"a": 1}')])
+    text = '{"name": "sum", "arguments": "\\ud800"}'
+    assert parsed(PLAIN, cut(text, 5)) == (text, [])

@@ -9,7 +9,7 @@ from service.core.generation import Function, SamplingParameters, ToolChoice, To
 from service.engine.generation.grammar import Grammars
 from service.engine.generation.sampling import Sampler, sample
 from service.engine.generation.tokenizer import Tokenizer
-from service.engine.generation.tool_parser import ToolParser
+from service.engine.generation.tool_parser import ToolParser, joined
 from service.engine.generation.tool_syntax import (
     LISTED,
     PARAMETERS,
@@ -79,7 +79,7 @@ def test_random_tokens_form_valid_calls(
         parser = ToolParser(syntax, ["order", "cancel"])
         text = tokenizer.decode(tokens)
         first, last = parser.push(text), parser.flush()
-        calls = first.calls + last.calls
+        calls = joined(first.calls + last.calls)
         assert calls and not first.text + last.text, text
         for call in calls:
             arguments = json.loads(call.arguments)
