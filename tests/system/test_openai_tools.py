@@ -160,6 +160,69 @@ def test_openais_client_parses_the_arguments(client: openai.OpenAI) -> None:
     assert isinstance(call.function.parsed_arguments, Order)
 
 
+class Weather(BaseModel):
+    """An answer in JSON."""
+
+    city: Literal["Oslo", "Rome"]
+    degrees: int = Field(ge=-40, le=50)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kinds"),
+    [
+        ("auto", {"call", "answer"}),
+        ("none", {"answer"}),
+        ("required", {"call"}),
+        ({"type": "function", "function": {"name": "order"}}, {"call"}),
+    ],
+)
+def test_an_answer_is_a_call_or_has_the_requested_format(
+    client: openai.OpenAI, choice: Any, kinds: set[str]
+) -> None:
+    asked: dict[str, Any] = {
+        **ASKED,
+        "messages": CHAT,
+        "tools": [openai.pydantic_function_tool(Order, name="order")],
+        "tool_choice": choice,
+        "response_format": Weather,
+        "n": 12,
+        "seed": 4,
+    }
+    found = client.chat.completions.parse(**asked)
+    seen = set()
+    for each in found.choices:
+        calls = each.message.tool_calls or ()
+        seen.add("call" if calls else "answer")
+        assert all(isinstance(call.function.parsed_arguments, Order) for call in calls)
+        assert isinstance(each.message.parsed, Weather) == (not calls)
+        assert bool(each.message.content) == (not calls)
+        stopped = not calls or isinstance(choice, dict)
+        assert each.finish_reason == ("stop" if stopped else "tool_calls")
+    assert seen == kinds
+    with client.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion()
+    for one, other in zip(found.choices, streamed.choices, strict=True):
+        assert one.message.parsed == other.message.parsed
+        assert [call.function.parsed_arguments for call in one.message.tool_calls or ()] == [
+            call.function.parsed_arguments for call in other.message.tool_calls or ()
+        ]
+
+
+def test_an_object_in_json_may_take_the_place_of_a_call(client: openai.OpenAI) -> None:
+    found = client.chat.completions.create(
+        **{**ASKED, "max_tokens": 60},
+        messages=CHAT,
+        tools=[ORDER],
+        response_format={"type": "json_object"},
+        n=8,
+        seed=1,
+    )
+    for each in found.choices:
+        for call in each.message.tool_calls or ():
+            assert call.function.name == "order" and call.function.arguments.startswith("{")
+        assert each.message.tool_calls or (each.message.content or "").startswith("{")
+
+
 def test_the_result_of_a_call_is_sent_to_the_model(client: openai.OpenAI) -> None:
     asked = {**ASKED, "tools": TOOLS, "seed": 1}
     first = client.chat.completions.create(

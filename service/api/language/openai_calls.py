@@ -75,7 +75,7 @@ def chat_call(document: dict[str, Any]) -> Call:
             raise _no_template(asked.model)
         grammar = _grammar(asked, language)
         if tools is not None:
-            grammar = _of_calls(tools, language, _syntax(asked.model, language))
+            grammar = _of_calls(asked, tools, language)
         text = language.template.render(messages, shown)
         tokens = tuple(language.tokenizer.encode(text, special=False))
         return _requests(asked, tokens, asked.limit, asked.told, grammar)
@@ -151,18 +151,25 @@ def _syntax(model: str, language: "LanguageModel") -> "ToolSyntax":
     return language.template.tools
 
 
-def _of_calls(tools: Tools, language: "LanguageModel", syntax: "ToolSyntax") -> "Grammar | None":
-    """Return the grammar of answers that must call a function; None if they need not.
+def _of_calls(asked: Asked, tools: Tools, language: "LanguageModel") -> "Grammar | None":
+    """Return the grammar of answers that may call functions; None if they need not and may be any
+    text. An answer that must be a call does not have the requested form.
 
     Raises:
-        BadArgument: the schema of a function is not usable.
+        BadArgument: the schema of a function is not usable, or calls cannot be told from answers of
+            the requested form.
     """
-    if tools.choice is not ToolChoice.REQUIRED:
+    syntax = _syntax(asked.model, language)
+    required = tools.choice is ToolChoice.REQUIRED
+    form = None if required else asked.form
+    if form is None and not required:
         return None
+    if form is not None and not syntax.begin:
+        raise _not_told_apart(asked.model)
     from service.engine.generation.tool_syntax import form_of
 
     def made(some: Tools) -> "Grammar":
-        return language.grammars.grammar(form_of(syntax, some, language.tokenizer.token))
+        return language.grammars.grammar(form_of(syntax, some, language.tokenizer.token, form))
 
     try:
         return made(tools)
@@ -174,6 +181,15 @@ def _of_calls(tools: Tools, language: "LanguageModel", syntax: "ToolSyntax") -> 
                 key = f"tools.{function.place}.function.parameters"
                 raise BadArgument(f"{key}: {own}", key) from None
         raise BadArgument(f"tools: {error}", "tools") from None
+
+
+def _not_told_apart(model: str) -> BadArgument:
+    return BadArgument(
+        f'response_format: model "{model}" writes calls as JSON without a mark, which cannot be'
+        ' told from other answers in JSON: set "tool_choice" to "none" for an answer in this form,'
+        ' or to "required" or a function for a call',
+        "response_format",
+    )
 
 
 def _no_template(model: str) -> InputRejected:

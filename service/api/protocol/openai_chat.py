@@ -85,12 +85,13 @@ class ChatRequest(Asked):
         """Return the functions that an answer may call, if any.
 
         Raises:
-            BadArgument: see ``tools_of``; or the request also asks for another form of the answer.
+            BadArgument: see ``tools_of``; or the request also has a regular expression, which text
+                could fit that looks like a call.
         """
         found = tools_of(self.tools, self.tool_choice, self.parallel_tool_calls)
         if found is None or found.choice is ToolChoice.NONE:
             return None
-        if self.form is not None:
-            key = "response_format" if self.guided_regex is None else "guided_regex"
+        if self.guided_regex is not None:
+            key = "guided_regex"
             raise BadArgument(f'{key} together with tools needs "tool_choice": "none"', key)
         return found

@@ -1,8 +1,9 @@
 """The syntax in which a model writes function calls, as its chat template shows it to the model."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from service.core.generation import Form, Function, Tools
 from service.engine.generation.grammar import COMPACT
@@ -41,19 +42,29 @@ def syntax_of(template: str) -> ToolSyntax:
     return PARAMETERS if '"parameters":' in template else PLAIN
 
 
-def form_of(syntax: ToolSyntax, tools: Tools, token: Callable[[str], int | None]) -> Form:
-    """Return the form of answers that consist of calls only. ``token`` returns the id of a token by
-    its name: a mark that is one token of the model must be written as that token."""
+def form_of(
+    syntax: ToolSyntax,
+    tools: Tools,
+    token: Callable[[str], int | None],
+    answer: Form | None = None,
+) -> Form:
+    """Return the form of answers that consist of calls only, or, instead of calls, of an ``answer``
+    in JSON. ``token`` returns the id of a token by its name: a mark that is one token of the model
+    must be written as that token."""
+    assert answer is None or (answer.kind == "json_schema" and syntax.begin), "This is a bug."
     several = tools.parallel and (syntax.end or syntax.listed)
     separator = ", " if syntax.listed else "\n"
     more = f" ({json.dumps(separator)} one){{0,{MOST_CALLS - 1}}}" if several else ""
     begin, end = _mark(syntax.begin, token), _mark(syntax.end, token)
     if syntax.listed:
-        lines = [f'start: {begin} "[" one{more} "]"', "one: call"]
+        lines = [f'calls: {begin} "[" one{more} "]"', "one: call"]
     elif syntax.end:
-        lines = [f"start: one{more}", f'one: {begin} "\\n" call "\\n" {end}']
+        lines = [f"calls: one{more}", f'one: {begin} "\\n" call "\\n" {end}']
     else:
-        lines = ["start: call"]
+        lines = ["calls: call"]
+    lines.append("start: calls" if answer is None else "start: calls | answer")
+    if answer is not None:
+        lines.append(f"answer: {_json(json.loads(answer.text))}")
     lines.append("call: " + " | ".join(f"f{place}" for place in range(len(tools.functions))))
     lines += _functions(syntax.key, tools.functions)
     return Form("tools", "\n".join(lines))
@@ -65,9 +76,12 @@ def _functions(key: str, functions: Sequence[Function]) -> list[str]:
     rules = []
     for place, function in enumerate(functions):
         head = f'{{"name": {json.dumps(function.name)}, "{key}": '
-        schema = {**function.parameters, "x-guidance": COMPACT}
-        rules.append(f'f{place}: {json.dumps(head)} %json {json.dumps(schema)} "}}"')
+        rules.append(f'f{place}: {json.dumps(head)} {_json(function.parameters)} "}}"')
     return rules
+
+
+def _json(schema: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': COMPACT})}"
 
 
 def _mark(text: str, token: Callable[[str], int | None]) -> str:

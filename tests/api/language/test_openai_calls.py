@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.api.language.openai_calls import chat_call, completion_call
@@ -58,6 +59,50 @@ def test_tools_are_in_the_prompt_if_they_may_be_called(
     text = model.tokenizer.decode(list(found.prompt))
     assert ('"now"' in text, found.constraint is not None) == (shown, constrained)
     assert (call.reader(model) is not None) == shown
+
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(("choice", "begins"), [("none", "{"), ("auto", "<{"), ("required", "<")])
+def test_an_answer_has_the_requested_form_or_is_a_call(
+    tiny: LanguageModel, choice: str, begins: str
+) -> None:
+    model = with_template(tiny, TOOL_TEMPLATE)
+    asked = {**CHAT, "tools": TOOLS, "tool_choice": choice, "response_format": FORMAT}
+    (found,) = chat_call(asked).prompts(model)
+    assert found.constraint is not None
+    allowed = np.flatnonzero(found.constraint.allowed())
+    assert {model.tokenizer.show(token)[0] for token in allowed} == set(begins)
+
+
+def test_calls_without_a_mark_cannot_be_told_from_answers_in_json(tiny: LanguageModel) -> None:
+    model = with_template(tiny, "{{ tools }}")
+    asked = {**CHAT, "tools": TOOLS, "response_format": FORMAT}
+    with pytest.raises(BadArgument, match='set "tool_choice" to "none"') as refused:
+        chat_call(asked).prompts(model)
+    assert refused.value.param == "response_format"
+    for choice in ("none", "required"):
+        (found,) = chat_call({**asked, "tool_choice": choice}).prompts(model)
+        assert found.constraint is not None
+    text = {**asked, "response_format": {"type": "text"}}
+    assert chat_call(text).prompts(model)[0].constraint is None
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("bad", ["tools.1.function.parameters", "response_format"])
+def test_schemas_that_are_not_usable_are_named(tiny: LanguageModel, choice: str, bad: str) -> None:
+    nonsense = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+    form, tools = FORMAT, TOOLS
+    if bad == "response_format":
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": nonsense}}
+    else:
+        function = {"name": "bad", "parameters": nonsense}
+        tools = [*TOOLS, {"type": "function", "function": function}]
+    asked = {**CHAT, "tools": tools, "tool_choice": choice, "response_format": form}
+    with pytest.raises((BadArgument, InputRejected), match="Invalid type: nonsense") as refused:
+        chat_call(asked).prompts(with_template(tiny, TOOL_TEMPLATE))
+    assert getattr(refused.value, "param", "response_format") == bad
 
 
 def test_a_completion_may_have_several_prompts(tmp_path: Path, tiny: LanguageModel) -> None:

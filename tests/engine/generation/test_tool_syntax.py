@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from service.core.generation import Function, SamplingParameters, ToolChoice, Tools
+from service.core.generation import Form, Function, SamplingParameters, ToolChoice, Tools
 from service.engine.generation.grammar import Grammars
 from service.engine.generation.sampling import Sampler, sample
 from service.engine.generation.tokenizer import Tokenizer
@@ -43,6 +43,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer(folder / "tokenizer.json")
 
 
+def random_text(tokenizer: Tokenizer, sampler: Sampler, seed: int) -> str:
+    random = np.random.default_rng(seed)
+    tokens: list[int] = []
+    while len(tokens) < 2000:
+        scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
+        (choice,) = sample(scores, [sampler])
+        if choice.token == EOS:
+            break
+        tokens.append(choice.token)
+    return tokenizer.decode(tokens)
+
+
 @pytest.mark.parametrize(
     ("template", "syntax"),
     [
@@ -68,16 +80,8 @@ def test_random_tokens_form_valid_calls(
     most = 0
     for seed in range(12):
         sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
-        random = np.random.default_rng(seed)
-        tokens: list[int] = []
-        while len(tokens) < 2000:
-            scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
-            (choice,) = sample(scores, [sampler])
-            if choice.token == EOS:
-                break
-            tokens.append(choice.token)
+        text = random_text(tokenizer, sampler, seed)
         parser = ToolParser(syntax, ["order", "cancel"])
-        text = tokenizer.decode(tokens)
         first, last = parser.push(text), parser.flush()
         calls = joined(first.calls + last.calls)
         assert calls and not first.text + last.text, text
@@ -86,6 +90,38 @@ def test_random_tokens_form_valid_calls(
             assert arguments == {} if call.name == "cancel" else arguments["size"] in ("S", "L")
         most = max(most, len(calls))
     assert (most > 1) == (parallel and syntax in (TAGGED, LISTED))
+
+
+SIZES = Form("json_schema", json.dumps({"$ref": "#/$defs/Sizes", "$defs": {
+    "Sizes": {"type": "array", "items": {"enum": ["S", "L"]}, "minItems": 1},
+}}))  # fmt: skip
+NAMES = Form("json_schema", '{"type": "object", "properties": {"name": {"const": "order"}}}')
+
+
+@pytest.mark.parametrize("answer", [SIZES, NAMES])
+@pytest.mark.parametrize("syntax", [TAGGED, LISTED])
+def test_random_tokens_form_a_call_or_an_answer(
+    tokenizer: Tokenizer, syntax: ToolSyntax, answer: Form
+) -> None:
+    tools = Tools(FUNCTIONS[:1], ToolChoice.AUTO, parallel=False)
+    grammars = Grammars(tokenizer, VOCABULARY, (EOS,))
+    grammar = grammars.grammar(form_of(syntax, tools, tokenizer.token, answer))
+    seen = set()
+    for seed in range(40):
+        sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammar.copy())
+        text = random_text(tokenizer, sampler, seed)
+        parser = ToolParser(syntax, ["order"])
+        first, last = parser.push(text), parser.flush()
+        calls = joined(first.calls + last.calls)
+        seen.add(bool(calls))
+        if calls:
+            assert not first.text + last.text
+            assert json.loads(calls[0].arguments)["size"] in ("S", "L")
+        elif answer is SIZES:
+            assert set(json.loads(text)) <= {"S", "L"}
+        else:
+            assert json.loads(text).get("name", "order") == "order"
+    assert seen == {True, False}
 
 
 def test_a_marker_that_is_a_special_token_is_generated_as_that_token(tokenizer: Tokenizer) -> None:
