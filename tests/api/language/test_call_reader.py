@@ -1,3 +1,6 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from service.api.language.call_reader import CallReader
 from service.api.protocol.openai_answers import Whole
 from service.core.generation import (
@@ -10,6 +13,7 @@ from service.core.generation import (
     ToolChoice,
     Tools,
 )
+from service.engine.generation.tool_parser import joined
 from service.engine.generation.tool_syntax import TAGGED
 
 FUNCTIONS = (Function("now", {"type": "object"}, 0),)
@@ -57,3 +61,26 @@ def test_an_answer_that_is_cut_has_the_arguments_so_far() -> None:
     text = TEXT[6:-13] + ', "arguments": {"zone": "U'
     found = CallReader(TAGGED, NAMED).whole(Whole(text, 9, (), FinishReason.LENGTH))
     assert found == Whole("", 9, (), FinishReason.LENGTH, (ToolCall("now", '{"zone": "U'),))
+
+
+@given(
+    st.sampled_from([TEXT, f"{TEXT}\n{TEXT[6:]} Bye.", TEXT[:-25], 'No <tool_call>{"name": "x"}']),
+    st.lists(st.integers(1, 9), min_size=1),
+    st.sampled_from([FinishReason.STOP, FinishReason.LENGTH]),
+)
+def test_the_parts_of_any_pieces_add_up_to_the_whole_answer(
+    text: str, sizes: list[int], finish: FinishReason
+) -> None:
+    whole = CallReader(TAGGED, AUTO).whole(Whole(text, 9, (), finish))
+    reader, rest, parts = CallReader(TAGGED, AUTO), text, []
+    for number, size in enumerate(sizes, 1):
+        last = number == len(sizes)
+        piece, rest = (rest, "") if last else (rest[:size], rest[size:])
+        token = Token(number, piece, 0.0)
+        parts += reader.piece(Delta(piece, number, (token,), finish if last else None))
+    assert "".join(delta.text for delta, _ in parts) == whole.text
+    assert joined(call for _, call in parts if call) == whole.calls
+    assert [delta.finish for delta, _ in parts if delta.finish] == [whole.finish]
+    assert parts[-1][0].finish == whole.finish
+    told = [token.token for delta, _ in parts for token in delta.chosen]
+    assert told == list(range(1, len(sizes) + 1))
