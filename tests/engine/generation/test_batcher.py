@@ -95,7 +95,7 @@ async def test_a_full_queue_estimates_when_it_has_room(tmp_path: Path) -> None:
     with pytest.raises(QueueFull) as full:
         for _ in range(9):
             streams.append(found.generate(request(max_tokens=100)))
-    assert full.value.retry_after >= 8 * 10 / 2
+    assert full.value.retry_after >= 8 * 10 / 2 - 1e-6  # sums of floats
     found.close()
 
 
