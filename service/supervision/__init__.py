@@ -4,6 +4,7 @@ model can crash it.
 launch       chooses the supervisor and the number of workers for a command line
 single       supervises one server, and replaces it when it crashes
 fleet        supervises several workers on one port
+cores        divides the cores among them
 groups       groups of workers that change together
 own_models   finds models with a dedicated worker
 address      reserves that port

@@ -5,7 +5,6 @@ their metrics. Connections never pass through it.
 """
 
 import mmap
-import os
 import secrets
 import selectors
 import signal
@@ -18,11 +17,12 @@ from typing import Any
 
 from service.core.crashes import Crashes
 from service.core.ledger import Work
-from service.engine.host.resources import cpu_quota, usable_cores
+from service.engine.host.resources import usable_cores
 from service.supervision import board as boards
 from service.supervision.address import Address, reserve
 from service.supervision.board import Board
 from service.supervision.coordinator import Order, Proposal, Vote
+from service.supervision.cores import cores_of_each, threads_of_each
 from service.supervision.groups import Groups
 from service.supervision.merging import Page
 from service.supervision.own_metrics import own_metrics
@@ -67,7 +67,7 @@ class Fleet:
         rest = (1 - sum(own.values())) / count
         self._memory_shares = [rest] * count + list(own.values())
         cores = cores_of_each(count)
-        self._cores = _threads_of_each(count)
+        self._cores = threads_of_each(count)
         # For a request that has the machine to itself: the threads of a run, and the cores.
         self._machine = {
             "all_threads": usable_cores(),
@@ -329,31 +329,6 @@ class Fleet:
 
     def _own(self) -> Page:
         return own_metrics(self._crashes, self._workers, self._board)
-
-
-def cores_of_each(count: int) -> list[tuple[int, ...]]:
-    """Return the cores of each worker. They are empty if a CPU quota below the number of cores
-    applies, or if the system cannot bind a process to cores."""
-    quota = cpu_quota()
-    if not hasattr(os, "sched_getaffinity"):
-        return [()] * count
-    cores = sorted(os.sched_getaffinity(0))
-    if quota is not None and quota < len(cores):
-        return [()] * count
-    return shared_out(cores, count)
-
-
-def shared_out(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
-    """Divide cores into ``count`` parts of neighbouring cores. With fewer cores than parts, each
-    part gets one core, in rotation."""
-    if count >= len(cores):
-        return [(cores[number % len(cores)],) for number in range(count)]
-    ends = [len(cores) * number // count for number in range(count + 1)]
-    return [tuple(cores[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
-
-
-def _threads_of_each(count: int) -> int:
-    return max(1, usable_cores() // count)
 
 
 def _tell_people(text: str) -> None:

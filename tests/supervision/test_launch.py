@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from service.engine.host.resources import usable_cores
-from service.supervision.fleet import shared_out
 from service.supervision.launch import WORKER_BYTES, model_bytes, wanted, wants_supervisor
 
 
@@ -60,9 +59,3 @@ def test_a_supervised_server_starts_no_supervisor() -> None:
     assert wants_supervisor(["serve"], {})
     assert not wants_supervisor(["serve", "--no-supervisor"], {})
     assert not wants_supervisor(["serve"], {"QUANTSERVE_NO_SUPERVISOR": "yes"})
-
-
-def test_neighbouring_cores_are_assigned_together() -> None:
-    assert shared_out([0, 1, 2, 3], 2) == [(0, 1), (2, 3)]
-    assert shared_out([0, 1, 2], 2) == [(0,), (1, 2)]
-    assert shared_out([4, 7], 3) == [(4,), (7,), (4,)]
