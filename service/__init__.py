@@ -14,7 +14,6 @@ From top to bottom; imports run downwards only, which import-linter checks:
     supervision   the parent process: replaces servers that crash, leads several workers
     logs          log lines and the audit log
     metrics       metrics for Prometheus
-    language_metrics  metrics of language models
     tracing       spans of requests, for OpenTelemetry
     text_spans    spans of requests to language models
     api           HTTP

@@ -63,7 +63,8 @@ from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
-from service.metrics import PROTOCOLS, Metrics
+from service.metrics.page import Metrics
+from service.metrics.versions import PROTOCOLS
 from service.optional_parts import (
     counting,
     fleet_of,

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
 from service.core.statistics import Statistics
-from service.metrics import Metrics
+from service.metrics.page import Metrics
 from service.supervision.merging import Page
 from service.workers.counted import HIDDEN, families, statistics_of
 from service.workers.member import Member

@@ -11,7 +11,7 @@ from service.config.settings import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
 from service.engine.repository.context import Context
-from service.metrics import Metrics
+from service.metrics.page import Metrics
 from service.workers.forwarding import Admits, Forwarding, Unanswered
 from service.workers.handover import Create, Handover
 from service.workers.member import Member

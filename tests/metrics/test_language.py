@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.engine.generation import tiny_llama
 from tests.inprocess import serve
-from tests.test_metrics import problems
+from tests.metrics.test_page import problems
 
 TOKEN_BYTES = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
 
