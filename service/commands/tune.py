@@ -31,9 +31,10 @@ from service.engine.cpu.providers import Provider, beside_cpu
 from service.engine.host.resources import usable_cores
 from service.engine.loading.all_cores import lone_session
 from service.engine.loading.loaded import Loaded, Opened
-from service.engine.loading.loader import open_version, warm_up
+from service.engine.loading.loader import open_version
 from service.engine.loading.trials import Trial, batch, batch_sizes, compare, measure
 from service.engine.loading.tuning_file import tuning_path, write_tuning
+from service.engine.loading.warm_up import warm_up
 from service.engine.runtime.session import Session
 from service.engine.storage.folder import VersionFiles, is_language_model
 from service.engine.storage.root import Root

@@ -4,7 +4,8 @@ language           tokenizer, rows and trial of a language model
 images             whether a version accepts images, and their settings
 text               tokenizer, task and lengths of a model that accepts texts
 lanes              how many threads decode a language model
-loader             read, load, probe, plan
+loader             reads the files of a version, and creates its session
+warm_up            probes it, plans how to run it, and creates its instances
 loaded             the values that describe a loaded version
 thread             a thread for one load, which may never end
 turns              when versions are loaded

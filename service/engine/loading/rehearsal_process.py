@@ -21,9 +21,10 @@ from typing import NoReturn
 from service.core.errors import QuantserveError
 from service.engine.host.heap import bound_heap
 from service.engine.host.resources import memory_limit, resident_bytes
-from service.engine.loading.loader import open_version, warm_up
+from service.engine.loading.loader import open_version
 from service.engine.loading.rehearsal import Task
 from service.engine.loading.samples import trial_rows
+from service.engine.loading.warm_up import warm_up
 from service.engine.runtime.opening import SessionOptions
 from service.engine.runtime.session import Session
 

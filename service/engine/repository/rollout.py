@@ -34,10 +34,11 @@ from service.core.names import displayed
 from service.core.tensors import Signature
 from service.engine.host.heap import forget_frames, free
 from service.engine.loading.loaded import Loaded
-from service.engine.loading.loader import open_version, warm_up
+from service.engine.loading.loader import open_version
 from service.engine.loading.rehearsal import rehearse
 from service.engine.loading.thread import LoadingThread
 from service.engine.loading.tuning_file import with_tuning
+from service.engine.loading.warm_up import warm_up
 from service.engine.repository.context import Context
 from service.engine.repository.gate import (
     budget_check,

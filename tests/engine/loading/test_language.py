@@ -18,7 +18,8 @@ from service.engine.generation.batcher import GenerationBatcher
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.language import worth_joining
 from service.engine.loading.loaded import Loaded
-from service.engine.loading.loader import least_cache, load, open_version, warm_up
+from service.engine.loading.loader import least_cache, load, open_version
+from service.engine.loading.warm_up import warm_up
 from service.engine.storage.folder import read_model
 from tests.engine.generation import tiny_llama
 from tests.engine.generation.tiny_batcher import request, whole
