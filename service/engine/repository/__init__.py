@@ -6,6 +6,7 @@ version          one version: its state and its batcher
 operations       swap, roll back, load, unload, follow the folder
 steps            the steps of these operations
 rollout          one version on its way to READY
+report           the phases and checks of a rollout
 rollout_options  why a version is put into service, and which checks that waives
 context          what a process gives to every rollout
 gate             the measurements of the gate

@@ -1,8 +1,7 @@
 """Brings one version to READY: loads it, compares it with the live version, warms it up, judges it.
 
-Only decisions run on the event loop; slow work runs in a thread. The observer receives an event as
-each phase begins and ends. A version that fails becomes UNAVAILABLE with the reason, and its memory
-is freed; the serving version is not affected.
+Only decisions run on the event loop; slow work runs in a thread. A version that fails becomes
+UNAVAILABLE with the reason, and its memory is freed; the serving version is not affected.
 
 The threads have normal priority. With a lower one (nice 10) the 99th percentile of requests during
 swaps was one and a half to two times as long: a low-priority thread that is preempted while it
@@ -11,11 +10,8 @@ holds the interpreter lock delays all others.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from time import perf_counter
-from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.config.model import GateConfig, ModelConfig
 from service.core.checks import Check, failures
@@ -25,12 +21,11 @@ from service.core.compatibility import (
     too_many_rows,
     unremembered,
 )
-from service.core.errors import GateFailed, QuantserveError
-from service.core.events import PhaseStatus, StateChanged, SwapPhase, ThreadLost
+from service.core.errors import GateFailed
+from service.core.events import StateChanged, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import UNNOTED, Work
 from service.core.lifecycle import State
-from service.core.names import displayed
 from service.core.tensors import Signature
 from service.engine.host.heap import forget_frames, free
 from service.engine.loading.loaded import Loaded
@@ -49,30 +44,19 @@ from service.engine.repository.gate import (
     run_rows,
     speed_against,
 )
+from service.engine.repository.report import Report
 from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.session import new_control
 from service.engine.storage.golden import GoldenSet, read_golden
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Phase(NamedTuple):
-    """A phase that has ended; ``detail`` is for people."""
-
-    name: str
-    status: PhaseStatus
-    seconds: float
-    detail: str
-
 
 class Rollout:
     """The rollout of one version.
 
-    ``phases`` and ``checks`` grow while it runs; ``v1_outputs``: see ``ModelVersion``. ``gate`` has
-    the limits that apply now, also to a version that was loaded before they were set. ``proven``:
-    this server has loaded these files before.
+    ``report`` grows while it runs; ``v1_outputs``: see ``ModelVersion``. ``gate`` has the limits
+    that apply now, also to a version that was loaded before they were set. ``proven``: this server
+    has loaded these files before.
     """
 
     def __init__(
@@ -86,8 +70,6 @@ class Rollout:
         proven: bool = False,
     ) -> None:
         self.version = version
-        self.phases: list[Phase] = []
-        self.checks: list[Check] = []
         self.v1_outputs = version.v1_outputs
         self._needs_pin = False
         self.proven = proven
@@ -97,17 +79,19 @@ class Rollout:
         self._context = context
         self._gate = gate
         seconds = version.config.limits.load_timeout or context.timeouts.load
-        self._thread = LoadingThread(new_control(), seconds, _Lost(version, context))
+        self._control = new_control()
+        self._thread = LoadingThread(self._control, seconds, _Lost(version, context))
+        self.report = Report((version.model, version.number), self._thread, context.observe)
 
     @property
     def loaded(self) -> bool:
         """True if this rollout loaded the version, or tried to; False if it was READY before."""
-        return any(phase.name == "load" for phase in self.phases)
+        return any(phase.name == "load" for phase in self.report.phases)
 
     @property
     def forced(self) -> str:
         """The checks that failed and were waived, for people."""
-        return failures(self.checks)
+        return failures(self.report.checks)
 
     async def prepare(self) -> None:
         """Bring the version from LOADING to READY.
@@ -122,7 +106,7 @@ class Rollout:
                 loaded = await self._load()
         except Exception as error:
             loaded = None
-            self._refuse("load", error)
+            self.report.refuse("load", error)
             forget_frames(error)
         except BaseException as error:
             version.fail(f"loading was interrupted: {type(error).__name__}")
@@ -150,7 +134,7 @@ class Rollout:
                 with self._at_work():
                     await self._judge(loaded)
             except Exception as error:
-                self._refuse("gate", error)
+                self.report.refuse("gate", error)
         if self._refusals():
             raise self._failure()
 
@@ -158,46 +142,14 @@ class Rollout:
         version = self.version
         return self._context.ledger.at_work(Work(version.model, version.number))
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[list[str]]:
-        """Time a phase and report it to the observer.
-
-        The phase fails if the body raises or adds a failed check. Otherwise the texts that the body
-        adds to the yielded list are the detail of the phase.
-        """
-        started, before = perf_counter(), len(self.checks)
-        label = (self.version.model, self.version.number, name)
-        self._context.observe(SwapPhase(*label, PhaseStatus.STARTED))
-        status, detail = PhaseStatus.DONE, ""
-        told: list[str] = []
-        try:
-            yield told
-            detail = "; ".join(told)
-        except BaseException as error:
-            status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
-            raise
-        finally:
-            if failed := failures(self.checks[before:]):
-                status, detail = PhaseStatus.FAILED, failed
-            self._end(Phase(name, status, perf_counter() - started, detail))
-
-    def _end(self, phase: Phase) -> None:
-        self.phases.append(phase)
-        label = (self.version.model, self.version.number, phase.name)
-        self._context.observe(SwapPhase(*label, phase.status, phase.seconds, phase.detail))
-
-    def _skip(self, name: str, why: str) -> None:
-        self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
-
     async def _load(self) -> Loaded | None:
         """Load the version; None if a failed check already rules it out."""
         version, context = self.version, self._context
         if context.memory_budget:
-            with self.phase("room"):
+            with self.report.phase("room"):
                 path, budget = version.files.model, context.memory_budget
                 promised = context.promised() + version.config.cache.max_bytes
-                room = await self._caught("memory", room_check, path, budget, promised)
-                self.checks += [room] if room is not None else []
+                await self.report.check("memory", room_check, path, budget, promised)
             if self._refusals():
                 return None
         config, note = version.config, ""
@@ -207,13 +159,9 @@ class Rollout:
             await self._rehearse(config)
             if self._refusals():
                 return None
-        opened = await self._try(
-            "load",
-            open_version,
-            version.files,
-            config,
-            context.allow_custom_ops,
-            self._thread.control,
+        custom = context.allow_custom_ops
+        opened = await self.report.run(
+            "load", open_version, version.files, config, custom, self._control
         )
         if opened is None:
             return None
@@ -223,7 +171,7 @@ class Rollout:
         most = None
         if context.memory_budget:
             most = context.memory_budget - context.promised()
-        loaded = await self._try(
+        loaded = await self.report.run(
             "warm-up", warm_up, opened, config, context.cores, most, context.lone_cores
         )
         if loaded is not None:
@@ -235,34 +183,32 @@ class Rollout:
     async def _rehearse(self, config: ModelConfig) -> None:
         """Load the version in a separate process, which may crash or be stopped."""
         version, context = self.version, self._context
-        with self.phase("rehearsal"):
+        with self.report.phase("rehearsal"):
             room = None
             if context.memory_budget and not self._options.force:
                 path, budget = version.files.model, context.memory_budget
                 room = await asyncio.to_thread(room_left, path, budget, context.promised())
-            control, custom = self._thread.control, context.allow_custom_ops
+            control, custom = self._control, context.allow_custom_ops
 
             def stop() -> bool:
                 return bool(control.terminate)
 
-            found = await self._caught(
+            await self.report.check(
                 "load", rehearse, version.files, config, room, stop, allow_custom_ops=custom
             )
-            if found is not None:
-                self.checks.append(found)
 
     def _compare(self, signature: Signature) -> None:
         if self._live is None:
-            self._skip("signature", "nothing serves yet")
+            self.report.skip("signature", "nothing serves yet")
             given = {spec.name for spec in signature.outputs}
             self.v1_outputs = tuple(name for name in self._options.v1_outputs if name in given)
             return
-        with self.phase("signature") as told:
+        with self.report.phase("signature") as told:
             found = self._comparison(self._live.signature, signature)
             self.v1_outputs = () if found.broken else found.v1_outputs
             self._needs_pin = found.needs_pin
             check = signature_check(found)
-            self.checks.append(check)
+            self.report.checks.append(check)
             if check.passed and (found.widened or found.v1_outputs):
                 told.append(str(check.measured))
 
@@ -277,7 +223,7 @@ class Rollout:
         most = loaded.policy.max_rows
         broken = tuple(too_many_rows(self._live.signature, loaded.signature, most))
         if broken and self.version.config.batching.max_batch_size is None:
-            self.checks.append(signature_check(Comparison(broken, ())))
+            self.report.checks.append(signature_check(Comparison(broken, ())))
 
     def _comparison(self, live: Signature, new: Signature) -> Comparison:
         """Compare the signatures, as clients of the live version need the new one.
@@ -299,92 +245,59 @@ class Rollout:
         if golden is None and self._live is not None and self._live.rows:
             await self._run_rows(self._live, loaded)
         if budget:
-            with self.phase("memory"):
+            with self.report.phase("memory"):
                 promised = self._context.promised()
                 if self.version.state is not State.READY:
                     promised += loaded.promised_bytes + self.version.config.cache.max_bytes
-                held = await self._caught("memory", budget_check, budget, promised)
-                self.checks += [held] if held is not None else []
+                await self.report.check("memory", budget_check, budget, promised)
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
 
     async def _run_rows(self, live: Loaded, loaded: Loaded) -> None:
         """Run the rows that were generated for the live version: the new version must run them
         too."""
-        if any(check.name == "signature" and not check.passed for check in self.checks):
-            self._skip("rows", "the live version has other inputs")
+        if any(check.name == "signature" and not check.passed for check in self.report.checks):
+            self.report.skip("rows", "the live version has other inputs")
             return
-        with self.phase("rows"):
-            control = self._thread.control
-            found = await self._caught("rows", run_rows, live, loaded, control)
-            self.checks += [found] if found else []
+        with self.report.phase("rows"):
+            await self.report.check("rows", run_rows, live, loaded, self._control)
 
     async def _race(
         self, live: Loaded, loaded: Loaded, golden: GoldenSet | None, limit: float
     ) -> None:
         if golden is None:
-            self._skip("speed", "there are no golden rows")
+            self.report.skip("speed", "there are no golden rows")
         elif live.signature.inputs != loaded.signature.inputs:
-            self._skip("speed", "the live version has other inputs")
+            self.report.skip("speed", "the live version has other inputs")
         else:
-            with self.phase("speed"):
-                control = self._thread.control
-                check = await self._caught(
-                    "speed", speed_against, live, loaded, golden, limit, control
+            with self.report.phase("speed"):
+                await self.report.check(
+                    "speed", speed_against, live, loaded, golden, limit, self._control
                 )
-                self.checks += [check] if check is not None else []
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
-        path, gate = self.version.files.golden, self._gate
-        if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
-            self._skip("golden", f"there is no {path.name}")
+        path, gate, report = self.version.files.golden, self._gate, self.report
+        if await report.caught("golden", os.path.lexists, path) is False and not gate.outputs:
+            report.skip("golden", f"there is no {path.name}")
             return None
-        if loaded.language is not None:
-            with self.phase("golden"):
-                control = self._thread.control
-                language = loaded.language
-                checks = await self._caught(
-                    "golden", language_golden_checks, language, path, gate, control
+        with report.phase("golden"):
+            if (language := loaded.language) is not None:
+                checks = await report.caught(
+                    "golden", language_golden_checks, language, path, gate, self._control
                 )
-                self.checks += checks or []
-            return None
-        with self.phase("golden"):
-            before = len(self.checks)
-            golden = await self._caught("golden", read_golden, path, loaded.signature)
-            if len(self.checks) == before:
-                control = self._thread.control
-                checks = await self._caught("golden", golden_checks, loaded, golden, gate, control)
-                self.checks += checks or []
+                report.checks += checks or []
+                return None
+            before = len(report.checks)
+            golden = await report.caught("golden", read_golden, path, loaded.signature)
+            if len(report.checks) == before:
+                checks = await report.caught(
+                    "golden", golden_checks, loaded, golden, gate, self._control
+                )
+                report.checks += checks or []
         return golden
 
-    async def _try(
-        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T | None:
-        """Run one phase in a thread. If it raises, add a failed check and return None."""
-        with self.phase(name):
-            return await self._caught(name, call, *args, **kwargs)
-
-    async def _caught(
-        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T | None:
-        try:
-            return await self._thread.run(call, *args, **kwargs)
-        except Exception as error:
-            self._refuse(name, error)
-            forget_frames(error)  # the check of the next version needs this memory free
-            return None
-
-    def _refuse(self, name: str, error: Exception) -> None:
-        """Add an error as a failed check, with a text that is safe in JSON and on a terminal."""
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, QuantserveError):
-            reason = str(error)
-        elif isinstance(error, OSError):
-            reason = f"the files of the version: {error.strerror}"
-        self.checks.append(Check(name, "", displayed(reason), "", False))
-
     def _refusals(self) -> list[Check]:
-        return [c for c in self.checks if not c.passed and not self._options.waives(c)]
+        return [c for c in self.report.checks if not c.passed and not self._options.waives(c)]
 
     def _reason(self) -> str:
         refusals = self._refusals()
@@ -399,7 +312,7 @@ class Rollout:
     def _failure(self) -> GateFailed:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
-        return GateFailed(what, self._reason(), tuple(self.checks))
+        return GateFailed(what, self._reason(), tuple(self.report.checks))
 
 
 class _Lost:

@@ -20,7 +20,8 @@ from service.engine.repository import pinning
 from service.engine.repository.context import Context
 from service.engine.repository.gate import room_check
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Phase, Rollout
+from service.engine.repository.report import Phase
+from service.engine.repository.rollout import Rollout
 from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.version import UNLOADED, ModelVersion
 from service.engine.storage.folder import ModelFolder
@@ -61,13 +62,13 @@ async def serve(model: Model, number: int, options: RolloutOptions, context: Con
     version, replaced = rollout.version, model.versions.get(number)
     before = model.serving.number if model.serving else 0
     not_persisted = await _pinned(model, rollout, before, options, context)
-    with rollout.phase("switch"):
+    with rollout.report.phase("switch"):
         version.v1_outputs = rollout.v1_outputs
         old = model.switch(version, rollout.forced)
     context.observe(Swapped(model.name, before, number, options.cause, rollout.forced))
-    with suppress(asyncio.CancelledError), rollout.phase("drain"):
+    with suppress(asyncio.CancelledError), rollout.report.phase("drain"):
         await _retire(model, old, replaced if replaced is not version else None, context)
-    done = (tuple(rollout.phases), tuple(rollout.checks))
+    done = (tuple(rollout.report.phases), tuple(rollout.report.checks))
     return Served(model.name, before, number, True, rollout.forced, not_persisted, *done)
 
 
