@@ -4,7 +4,8 @@ repository       models by name, and the operations on them
 model            a model and its versions
 version          one version: its state and its batcher
 operations       swap, roll back, load, unload, follow the folder
-steps            the steps of these operations
+converge         the loop that brings memory in line with the folder
+steps            the steps of this loop and of the operations
 rollout          one version on its way to READY
 report           the phases and checks of a rollout
 rollout_options  why a version is put into service, and which checks that waives

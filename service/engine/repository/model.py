@@ -8,7 +8,7 @@ from typing import NamedTuple
 from service.config.model import ModelConfig
 from service.core.errors import NotFound, NotReady
 from service.core.lifecycle import State
-from service.core.versions import Pin
+from service.core.versions import Pin, View
 from service.engine.repository.version import STUCK, UNLOADED, ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
 
@@ -224,6 +224,37 @@ class Model:
         """Set the reason why no version serves, if none does."""
         if self.serving is None:
             self.reason = reason
+
+    def view(self, before: ModelFolder | None = None) -> View:
+        """Return a snapshot of the model for ``next_action``. If the pin cannot be read, the
+        serving version counts as pinned."""
+        folder, serving = self.folder, self.serving.number if self.serving else None
+        ready = [v for v in self.versions.values() if v.state is State.READY]
+        evidence = {each.number: each.evidence for each in folder.found()}
+        refused = {n: evidence[n] for n in self.quarantined if n in evidence} | self.refused
+        return View(
+            folder.found(before),
+            serving if folder.pin_problem else folder.pin.version if folder.pin else None,
+            folder.policy,
+            tuple((version.number, version.revision) for version in ready),
+            serving,
+            self.previous.number if self.previous else None,
+            frozenset(refused.items()),
+        )
+
+    def why_nothing_serves(self) -> str:
+        """Return the reason, for people, why no version serves."""
+        folder = self.folder
+        if self.unloaded:
+            return UNLOADED
+        if folder.problem:
+            return folder.problem
+        failed = self.quarantined | {n: v.reason for n, v in self.versions.items() if v.reason}
+        if failed:
+            return "; ".join(f"version {n}: {failed[n]}" for n in sorted(failed, reverse=True))
+        if not folder.numbers:
+            return folder.reason or "it has no version folder"
+        return "model.toml allows none of the versions on disk"
 
     def version(self, number: int | None = None) -> ModelVersion:
         """Return a version by its number, or the serving version for None.

@@ -14,6 +14,7 @@ from service.core.lifecycle import State
 from service.core.versions import candidates
 from service.engine.repository import pinning, steps
 from service.engine.repository.context import Context
+from service.engine.repository.converge import converge
 from service.engine.repository.model import Model
 from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.steps import Served
@@ -78,7 +79,7 @@ async def load(model: Model, override: Override, context: Context) -> None:
         model.look(folder or model.folder)
         await steps.lift_quarantine(model, list(model.quarantined), context)
         model.begin_load(override)
-        failed = await steps.converge(model, Cause.LOAD, context)
+        failed = await converge(model, Cause.LOAD, context)
         if chosen in failed:
             what = f'model "{model.name}" version {chosen} is not fit to serve'
             raise GateFailed(what, failed[chosen])
@@ -111,7 +112,7 @@ async def follow(model: Model, before: ModelFolder | None, context: Context) -> 
             return True
         model.look(folder or ModelFolder(model.folder.path))
         if not model.unloaded:
-            await steps.converge(model, Cause.POLL, context, before)
+            await converge(model, Cause.POLL, context, before)
         return folder is not None
 
 
@@ -127,7 +128,7 @@ async def quarantine(model: Model, number: int, reason: str, context: Context) -
             model.withdraw(version)
             await version.stop(context.drain_timeout, reason)
         if not model.unloaded:
-            await steps.converge(model, Cause.POLL, context)
+            await converge(model, Cause.POLL, context)
 
 
 async def _serve(model: Model, number: int, options: RolloutOptions, context: Context) -> Served:

@@ -20,8 +20,9 @@ from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
 from service.core.selection import ALL, Selection
-from service.engine.repository import operations, steps
+from service.engine.repository import operations
 from service.engine.repository.context import Context
+from service.engine.repository.converge import converge, has_work
 from service.engine.repository.model import CHANGED, Model
 from service.engine.repository.operations import Choice
 from service.engine.repository.rollout_options import Cause, RolloutOptions
@@ -137,7 +138,7 @@ class ModelRepository:
             _log.error('model "%s": %s', model.name, model.folder.pin_problem)
         with self._survived(model):
             async with model.lock:
-                await steps.converge(model, Cause.START, self._context)
+                await converge(model, Cause.START, self._context)
 
     def _note_blame(self) -> None:
         """Put the versions that crashed earlier servers into quarantine, in memory and on disk."""
@@ -230,7 +231,7 @@ class ModelRepository:
             absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
-            if known and name in folders and not steps.has_work(known, folders[name], before):
+            if known and name in folders and not has_work(known, folders[name], before):
                 continue  # reading and locking a thousand models again takes long
             model = known or self._known(name, folders[name])
             if not model.lock.locked() and not self.stopping:

@@ -85,7 +85,7 @@ async def restore(model: Model, wanted: Standing | None, context: Context) -> No
             for number, version in list(model.versions.items()):
                 if version.state is State.READY:
                     await steps.unload(model, number, context)
-            model.explain(steps.why_nothing_serves(model))
+            model.explain(model.why_nothing_serves())
             return
         model.begin_load(wanted.override)
         folder = await asyncio.to_thread(model.read, wanted.override)

@@ -1,4 +1,4 @@
-"""The steps that bring memory in line with the disk: serve, load, unload; and the loop over them.
+"""The steps that bring memory in line with the disk: serve, load, unload.
 
 The caller holds the model's lock. ``serve`` is a whole swap: the old version serves until the one
 synchronous line in which the new one takes over.
@@ -14,7 +14,7 @@ from service.core.errors import GateFailed, NotPersisted
 from service.core.events import Swapped
 from service.core.ledger import Work
 from service.core.lifecycle import State
-from service.core.versions import Load, Serve, View, next_action, surplus
+from service.core.versions import surplus
 from service.engine.loading.loader import least_cache
 from service.engine.repository import pinning
 from service.engine.repository.context import Context
@@ -24,7 +24,6 @@ from service.engine.repository.report import Phase
 from service.engine.repository.rollout import Rollout
 from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.version import UNLOADED, ModelVersion
-from service.engine.storage.folder import ModelFolder
 from service.engine.storage.quarantine import write_quarantine
 
 KEPT_DRAIN_TIMEOUT = 5.0
@@ -110,66 +109,6 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context
     model.lift_quarantine(lifted)
     for number in lifted:
         context.try_again(Work(model.name, number))
-
-
-async def converge(
-    model: Model, cause: Cause, context: Context, before: ModelFolder | None = None
-) -> dict[int, str]:
-    """Take steps until memory agrees with the folder; return the versions that failed, with the
-    reason.
-
-    Versions whose files have changed since ``before`` are left to a later call. A folder whose
-    settings cannot be read causes no step.
-    """
-    failed: dict[int, str] = {}
-    while not model.folder.problem and (action := next_action(view(model, before))):
-        number, chosen = action.number, model.folder.pin
-        options = RolloutOptions(cause)
-        if chosen is not None and chosen.version == number:
-            options = RolloutOptions(
-                cause, chosen.forced, chosen.signature_change, v1_outputs=chosen.v1_outputs
-            )
-        try:
-            if isinstance(action, Serve):
-                await serve(model, number, options, context)
-            elif isinstance(action, Load):
-                await load(model, number, options, context)
-            else:
-                await unload(model, number, context)
-        except GateFailed as error:
-            failed[number] = error.reason
-            if error.again:
-                break
-    model.explain(why_nothing_serves(model))
-    return failed
-
-
-def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
-    """Return True if a folder, as just read, requires a step of the model. Files that have changed
-    since ``before`` are still being written."""
-    if folder.problem:
-        return folder.problem != model.folder.problem
-    if folder != model.folder:
-        return True
-    return not model.unloaded and next_action(view(model, before)) is not None
-
-
-def view(model: Model, before: ModelFolder | None = None) -> View:
-    """Return a snapshot of the model for ``next_action``. If the pin cannot be read, the serving
-    version counts as pinned."""
-    folder, serving = model.folder, model.serving.number if model.serving else None
-    ready = [v for v in model.versions.values() if v.state is State.READY]
-    evidence = {each.number: each.evidence for each in folder.found()}
-    refused = {n: evidence[n] for n in model.quarantined if n in evidence} | model.refused
-    return View(
-        folder.found(before),
-        serving if folder.pin_problem else folder.pin.version if folder.pin else None,
-        folder.policy,
-        tuple((version.number, version.revision) for version in ready),
-        serving,
-        model.previous.number if model.previous else None,
-        frozenset(refused.items()),
-    )
 
 
 async def _pinned(
@@ -357,7 +296,7 @@ async def _retire(
 
 
 async def _free_surplus(model: Model, context: Context) -> None:
-    for number in surplus(view(model)):
+    for number in surplus(model.view()):
         await unload(model, number, context)
 
 
@@ -367,18 +306,3 @@ async def _stop(
     model.retire(version)
     await version.stop(context.drain_timeout, reason)
     model.retired(version)
-
-
-def why_nothing_serves(model: Model) -> str:
-    """Return the reason, for people, why no version of a model serves."""
-    folder = model.folder
-    if model.unloaded:
-        return UNLOADED
-    if folder.problem:
-        return folder.problem
-    failed = model.quarantined | {n: v.reason for n, v in model.versions.items() if v.reason}
-    if failed:
-        return "; ".join(f"version {n}: {failed[n]}" for n in sorted(failed, reverse=True))
-    if not folder.numbers:
-        return folder.reason or "it has no version folder"
-    return "model.toml allows none of the versions on disk"
