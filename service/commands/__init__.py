@@ -23,5 +23,6 @@ start_log   this table as lines of JSON
 listing     models and versions of a server or a folder
 columns     aligned columns of text
 line_plot   a line plot as SVG
+tune_report  what ``tune`` has found, as text, JSON, settings and a plot
 progress    prints a swap, phase by phase
 """

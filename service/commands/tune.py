@@ -1,32 +1,20 @@
 """``quantserve tune``: measures how a model runs best on this machine, and saves the settings."""
 
 import argparse
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.commands.columns import columns
 from service.commands.extra import show
-from service.commands.line_plot import MOST_LINES, Line, svg
+from service.commands.tune_report import as_text, as_values, sections, session_settings, write_plot
 from service.config.model import ModelConfig, load_model_config
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError, LoadFailed, QuantserveError
 from service.core.lone import LoneCores
 from service.core.model_file import SETTINGS_FILE
-from service.core.tuning import (
-    Candidate,
-    Choice,
-    Measured,
-    Target,
-    candidates,
-    choose,
-    confirm,
-    fit,
-)
+from service.core.tuning import Candidate, Choice, Target, candidates, choose, confirm
 from service.engine.cpu.kernels import Kernels
-from service.engine.cpu.machine import read_machine
 from service.engine.cpu.providers import Provider, beside_cpu
 from service.engine.host.resources import usable_cores
 from service.engine.loading.all_cores import lone_session
@@ -94,42 +82,18 @@ def run(flags: dict[str, Any]) -> int:
         final = [trials[0], *(trial for trial in trials[1:] if trial.candidate in again)]
         choice = confirm(choice, judged([trial.anew() for trial in final], FINAL), target, p99)
     choice = replace(choice, lone_threads=_lone_threads(config, choice, trials, loaded, cores))
-    text = _as_text(choice, measured, tolerance)
+    text = as_text(choice, measured, tolerance)
     if loaded.plan.inline:
         text += f"\n\n{INLINE}"
-    values = _as_values(flags["name"], cores, choice, measured)
+    values = as_values(flags["name"], cores, choice, measured)
     if flags["plot"]:
-        _write_plot(flags["plot"], flags["name"], choice, measured)
+        write_plot(flags["plot"], flags["name"], choice, measured)
     saved = ""
     if not (flags["dry_run"] or loaded.plan.inline):
         saved = _saved(tuning_path(files, cores), choice, target, values)
         text += f"\n\n{saved}"
     show(values | {"saved": saved}, text, flags["json"])
     return 0
-
-
-def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured]) -> None:
-    """Write a plot of rows/s by rows per run, with a line for each combination of instances,
-    threads and kernels.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    rates: dict[str, dict[int, float]] = {}
-    for each in sorted(measured, key=lambda each: each.candidate.rows):
-        of = each.candidate
-        kind = f"{of.instances} x {of.threads} threads, {of.kernels}"
-        rates.setdefault(kind, {})[of.rows] = each.rate
-    sizes = max((sorted(found) for found in rates.values()), key=len)
-    # A combination of model.toml may have been measured with one size only: it has no line.
-    whole = {kind: found for kind, found in rates.items() if found.keys() >= set(sizes)}
-    best = sorted(whole, key=lambda kind: -max(whole[kind].values()))[:MOST_LINES]
-    lines = [Line(kind, [whole[kind][rows] for rows in sizes]) for kind in best]
-    title = f"{name}: {choice.chosen.candidate}"
-    try:
-        path.write_text(svg(title, "rows a run", "rows/s", lines, list(map(str, sizes))))
-    except OSError as error:
-        raise ConfigError(f"--plot {path}: {error.strerror}") from error
 
 
 def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -> str:
@@ -206,7 +170,7 @@ def _session(
 ) -> Session | None:
     """Open the model with this many threads; None if an execution provider rejects it."""
     instances = config.instances.model_copy(update={"threads": threads})
-    session = config.session.model_copy(update=_session_settings(kernels))
+    session = config.session.model_copy(update=session_settings(kernels))
     asked = config.model_copy(update={"instances": instances, "session": session})
     try:
         return open_version(files, asked).session
@@ -214,11 +178,6 @@ def _session(
         if kernels not in list(Provider):
             raise
         return None
-
-
-def _session_settings(kernels: str) -> dict[str, str]:
-    """``[session]`` of model.toml for a candidate's kernels."""
-    return {"provider" if kernels in list(Provider) else "kernels": kernels}
 
 
 def _lone_threads(
@@ -231,103 +190,6 @@ def _lone_threads(
     session = next(t.session for t in trials if t.candidate == choice.chosen.candidate)
     lone, _ = lone_session(session, loaded.rows, LoneCores(cores), measured=True)
     return threads if lone is None else cores
-
-
-def sections(choice: Choice) -> dict[str, dict[str, Any]]:
-    """Return the settings that make a server run the chosen candidate; empty if it is the
-    default."""
-    chosen, default = choice.chosen.candidate, choice.default.candidate
-    if choice.chosen is choice.default:
-        return {}
-    found: dict[str, dict[str, Any]] = {
-        "instances": {
-            "count": chosen.instances,
-            "threads": chosen.threads,
-            "lone_threads": choice.lone_threads,
-        }
-    }
-    if chosen.rows != default.rows:
-        found["batching"] = {"preferred_batch_size": chosen.rows}
-    if chosen.kernels != default.kernels:
-        found["session"] = _session_settings(chosen.kernels)
-    return found
-
-
-def settings(choice: Choice) -> str:
-    """Return these settings as sections of model.toml."""
-    parts = [
-        "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])
-        for name, values in sections(choice).items()
-    ]
-    return "\n\n".join(parts)
-
-
-def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
-    heads = ("INSTANCES", "THREADS", "ROWS", "KERNELS", "ROWS/S", "P50 MS", "P99 MS", "")
-    rows = []
-    for each in measured:
-        of = each.candidate
-        marks = ["default"] if each.candidate == choice.default.candidate else []
-        marks += ["chosen"] if each.candidate == choice.chosen.candidate else []
-        marks += ["answers differ"] if each.deviation > tolerance else []
-        rows.append(
-            (str(of.instances), str(of.threads), str(of.rows), of.kernels, f"{each.rate:,.0f}",
-             f"{each.p50 * 1000:.3f}", f"{each.p99 * 1000:.3f}", ", ".join(marks))
-        )  # fmt: skip
-    line = fit(_curve(choice, measured))
-    told = [
-        columns(heads, rows),
-        "",
-        f"chosen: {choice.chosen.candidate}: {choice.why}",
-        f"rows/s relative to the default: {choice.gain:.2f}",
-        f"a run takes {line.fixed * 1000:.3f} ms plus {line.per_row * 1000:.3f} ms per row",
-    ]
-    if choice.lone_threads > choice.chosen.candidate.threads:
-        told += [f"a lone request gets {choice.lone_threads} threads, in a second session"]
-    told += [f"unsure: {choice.unsure}"] if choice.unsure else []
-    if choice.chosen is not choice.default:
-        told += ["", f"for {SETTINGS_FILE}:", "", settings(choice)]
-    return "\n".join(told)
-
-
-def _curve(choice: Choice, measured: list[Measured]) -> dict[int, float]:
-    """Return seconds of a run by rows, for candidates that differ from the chosen one in rows
-    only."""
-    of = choice.chosen.candidate
-    alike = (of.instances, of.threads, of.kernels)
-    return {
-        each.candidate.rows: each.p50
-        for each in measured
-        if (each.candidate.instances, each.candidate.threads, each.candidate.kernels) == alike
-    }
-
-
-def _as_values(name: str, cores: int, choice: Choice, measured: list[Measured]) -> dict[str, Any]:
-    return {
-        "model": name,
-        "cpu": read_machine().cpu,
-        "cores": cores,
-        "default": str(choice.default.candidate),
-        "chosen": str(choice.chosen.candidate),
-        "why": choice.why,
-        "unsure": choice.unsure,
-        "gain": choice.gain,
-        "settings": settings(choice),
-        "lone_threads": choice.lone_threads,
-        "measured": [
-            {
-                "instances": each.candidate.instances,
-                "threads": each.candidate.threads,
-                "rows": each.candidate.rows,
-                "kernels": each.candidate.kernels,
-                "rows_per_second": each.rate,
-                "p50_seconds": each.p50,
-                "p99_seconds": each.p99,
-                "deviation": each.deviation,
-            }
-            for each in measured
-        ],
-    }
 
 
 def _positive(text: str) -> float:

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 
 from service.cli import main
-from service.commands.tune import settings
 from service.config.model import ModelConfig
-from service.core.tuning import Candidate, Choice, Measured
-from service.engine.cpu.kernels import Kernels
-from service.engine.cpu.providers import Provider
 from service.engine.host.resources import usable_cores
 from service.engine.loading.tuning_file import with_tuning
 from service.engine.storage.folder import read_model
@@ -94,22 +90,6 @@ def test_a_folder_that_cannot_be_written_is_reported(
     (models / "m/.tuning").write_text("in the way")
     assert main(["tune", "m", "--models", str(models), "--seconds", "0.1"]) == 0
     assert "not saved: " in capsys.readouterr().out
-
-
-def test_the_settings_match_the_choice() -> None:
-    default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
-    chosen = Measured(Candidate(2, 3, 8, Kernels.EXACT.value), (2.0,), (1.0,))
-    config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
-    assert (config.instances.count, config.instances.threads) == (3, 2)
-    assert config.batching.preferred_batch_size == 8
-    assert config.session.kernels == "exact"
-
-
-def test_a_chosen_execution_provider_is_a_separate_setting() -> None:
-    default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
-    chosen = Measured(Candidate(1, 1, 4, Provider.OPENVINO.value), (2.0,), (1.0,))
-    config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
-    assert (config.session.provider, config.session.kernels) == ("openvino", "auto")
 
 
 @pytest.mark.parametrize(
