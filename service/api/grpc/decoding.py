@@ -15,7 +15,7 @@ from service.api.grpc.wire import Parts, split
 from service.api.offload.jobs import Portable, arrived, pack, portable, unpack
 from service.api.offload.process import CodecProcess
 from service.api.protocol.binary_tensors import from_bytes
-from service.api.protocol.codec import MAX_INPUTS, request_of
+from service.api.protocol.codec import MAX_INPUTS
 from service.api.protocol.image_bodies import (
     array_of_images,
     from_binary,
@@ -24,6 +24,7 @@ from service.api.protocol.image_bodies import (
 )
 from service.api.protocol.json_tensors import MAX_RANK, check_strings, show
 from service.api.protocol.pace import Pace, Paced, TakesLong, go_on, not_here
+from service.api.protocol.request_fields import request_of
 from service.api.protocol.shared_memory import REGION, place_of
 from service.core.errors import MalformedRequest
 from service.core.requests import InferRequest, SharedInput

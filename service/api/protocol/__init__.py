@@ -1,6 +1,7 @@
 """From bytes to values and back, without I/O: independent of sockets and of loaded models.
 
 codec            Open Inference Protocol v2
+request_fields   the fields of its requests other than the inputs
 v1               the V1 protocol
 json_tensors     tensors in JSON
 binary_tensors   tensors as raw bytes

@@ -4,7 +4,7 @@ Source: https://github.com/kserve/open-inference-protocol and Triton's binary te
 classification and schedule policy extensions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -27,21 +27,19 @@ from service.api.protocol.json_tensors import (
     to_json,
 )
 from service.api.protocol.pace import Paced, go_on
+from service.api.protocol.request_fields import integer, parameters_of, request_of
 from service.api.protocol.shared_memory import REGION, place_of
-from service.api.protocol.unsupported import refuse_sequence
 from service.core.errors import MalformedRequest
 from service.core.requests import (
-    DEFAULT_PRIORITY,
     InferRequest,
     InferResponse,
-    RequestedOutput,
     SharedInput,
     Sink,
 )
 from service.core.sizes import HERE_BYTES, HERE_COPY
 from service.core.tensors import DATATYPES, Datatype, Signature, Tensor, Written
 
-MAX_INPUTS = MAX_OUTPUTS = 4096
+MAX_INPUTS = 4096
 NOTHING = memoryview(b"")
 REPEATED = 2048
 """The maximum number of bytes of a JSON part that is cached."""
@@ -176,103 +174,6 @@ def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferR
     return InferRequest((tensor,), binary_outputs=True)
 
 
-def request_of(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferRequest:
-    """Return a request with these inputs; the JSON ``message`` has its other fields.
-
-    Raises:
-        MalformedRequest: the message names the error and its place.
-    """
-    # null is the same as a missing key: many clients send null for an option that is not set.
-    id = message.get("id")
-    if id is None:
-        id = ""
-    elif type(id) is not str:
-        raise MalformedRequest(f'"id" must be a string, got {kind(id)}')
-    parameters = _parameters(message, "the request")
-    outputs = message.get("outputs")
-    if outputs is None:
-        outputs = ()
-    elif type(outputs) is not list:
-        raise MalformedRequest(f'"outputs" must be a list, got {kind(outputs)}')
-    wanted = _outputs(outputs) if outputs else ()
-    if not parameters:
-        return InferRequest(inputs, wanted, id, shared=_none_or_some(wanted))
-    refuse_sequence(parameters)
-    timeout = _integer(parameters, "timeout", 0)
-    return InferRequest(
-        inputs,
-        wanted,
-        id,
-        _integer(parameters, "priority", 0) or DEFAULT_PRIORITY,
-        timeout / 1e6 if timeout else None,
-        _flag(parameters, "binary_data_output") or False,
-        non_finite.asked(parameters),
-        _none_or_some(wanted),
-    )
-
-
-def _none_or_some(wanted: Sequence[RequestedOutput]) -> tuple[SharedInput, ...] | None:
-    """The field ``shared`` of a request without inputs in shared memory."""
-    for each in wanted:
-        if each.shared is not None:
-            return ()
-    return None
-
-
-def _outputs(items: list[Any]) -> tuple[RequestedOutput, ...]:
-    """Return the requested outputs. Each may be requested only once, so that a request cannot make
-    the answer larger than all outputs of the model."""
-    if len(items) > MAX_OUTPUTS:
-        raise MalformedRequest(
-            f'"outputs" has {len(items)} items, at most {MAX_OUTPUTS} are allowed'
-        )
-    wanted = tuple([_output(item) for item in items])
-    if len(wanted) > 1:
-        names: set[str] = set()
-        for name, *_ in wanted:
-            if name in names:
-                raise MalformedRequest(f'"outputs" names "{name:.80}" twice, expected once')
-            names.add(name)
-    return wanted
-
-
-def _output(item: Any) -> RequestedOutput:
-    if type(item) is not dict:
-        raise MalformedRequest(f'each of "outputs" must be an object, got {kind(item)}')
-    if type(item.get("name")) is not str:
-        raise MalformedRequest('each of "outputs" must have a "name" that is a string')
-    parameters = _parameters(item, f'output "{item["name"]}"')
-    classes = _integer(parameters, "classification", 0)
-    binary = _flag(parameters, "binary_data")
-    place = place_of(parameters, f'output "{item["name"]}"')
-    if place is None:
-        return RequestedOutput(item["name"], classes, binary)
-    return RequestedOutput(item["name"], classes, True, place)
-
-
-def _parameters(item: Mapping[str, Any], where: str) -> dict[str, Any]:
-    parameters = item.get("parameters")
-    if parameters is None:
-        return {}
-    if type(parameters) is not dict:
-        raise MalformedRequest(f'"parameters" of {where} must be an object, got {kind(parameters)}')
-    return parameters
-
-
-def _integer(parameters: Mapping[str, Any], name: str, default: int) -> int:
-    value = parameters.get(name, default)
-    if type(value) is not int or value < 0:
-        raise MalformedRequest(f'parameter "{name}" must be an integer >= 0, got {value!r:.40}')
-    return value
-
-
-def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
-    value = parameters.get(name)
-    if value is not None and type(value) is not bool:
-        raise MalformedRequest(f'parameter "{name}" must be true or false, got {value!r:.40}')
-    return value
-
-
 def _tensor(
     item: Any,
     tail: memoryview,
@@ -298,7 +199,7 @@ def _tensor(
                 f'input "{name}": "shape" must hold integers of at least 0, got {show(length)}'
             )
     if "parameters" in item:
-        parameters = _parameters(item, f'input "{name}"')
+        parameters = parameters_of(item, f'input "{name}"')
         if len(parameters) > 1 or "binary_data_size" not in parameters:
             place = place_of(parameters, f'input "{name}"')
             if place is not None:
@@ -306,7 +207,7 @@ def _tensor(
                     raise MalformedRequest(f'input "{name}" has both data and "{REGION}"')
                 return SharedInput(0, name, datatype, tuple(shape), place), at
         if "binary_data_size" in parameters:
-            size = _integer(parameters, "binary_data_size", 0)
+            size = integer(parameters, "binary_data_size", 0)
             if at + size > len(tail):
                 raise MalformedRequest(
                     f'input "{name}" has binary_data_size {size}, {len(tail) - at} bytes are left'

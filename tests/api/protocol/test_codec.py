@@ -116,15 +116,6 @@ def test_data_in_shared_memory_and_in_the_request_is_refused(extra: dict[str, An
         decode(orjson.dumps({"inputs": [tensor | more]}))
 
 
-def test_outputs_may_be_requested_in_shared_memory() -> None:
-    message = orjson.loads(request())
-    assert decode(orjson.dumps(message)).shared is None
-    message["outputs"] = [{"name": "y", "parameters": IN_SHARED_MEMORY}]
-    got = decode(orjson.dumps(message))
-    assert got.shared == () and got.outputs[0].shared == Place("r", 0, 8)
-    assert got.outputs[0].binary
-
-
 def test_an_output_with_a_sink_is_written_to_the_sink() -> None:
     class Kept:
         data = b""
@@ -141,38 +132,6 @@ def test_an_output_with_a_sink_is_written_to_the_sink() -> None:
         {"told": 1},
         {"binary_data_size": 2},
     ]
-
-
-@pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("parameters", [{}, {"classification": 2}, {"binary_data": True}])
-def test_an_output_requested_twice_is_refused(binary: bool, parameters: dict[str, Any]) -> None:
-    message = orjson.loads(request())
-    message["outputs"] = [{"name": "z"}, {"name": "y"}, {"name": "y", "parameters": parameters}]
-    message["parameters"] = {"binary_data_output": binary}
-    with pytest.raises(MalformedRequest, match='"outputs" names "y" twice, expected once'):
-        decode(orjson.dumps(message))
-
-
-def test_the_number_of_requested_outputs_is_limited() -> None:
-    message = orjson.loads(request())
-    message["outputs"] = [{"name": str(number)} for number in range(4097)]
-    with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are allowed"):
-        decode(orjson.dumps(message))
-
-
-@pytest.mark.parametrize(
-    "parameters", [{"sequence_id": 7}, {"sequence_id": "a"}, {"sequence_start": True}]
-)
-def test_sequences_are_refused(parameters: dict[str, Any]) -> None:
-    message = orjson.loads(request()) | {"parameters": parameters}
-    with pytest.raises(MalformedRequest, match="sequences are not supported"):
-        decode(orjson.dumps(message))
-
-
-def test_parameters_without_effect_are_ignored() -> None:
-    none = {"sequence_id": 0, "sequence_start": False, "triton_enable_empty_final_response": True}
-    message = orjson.loads(request()) | {"parameters": none | {"headers": "x", "mine": 1.5}}
-    assert len(decode(orjson.dumps(message)).inputs) == 1
 
 
 BAD = {
