@@ -2,7 +2,8 @@
 
 repository       models by name, and the operations on them
 model            a model and its versions
-version          one version: its state and its batcher
+version          one version: its state, and its requests while it serves
+batchers         creates the batcher of a version
 operations       swap, roll back, load, unload, follow the folder
 converge         the loop that brings memory in line with the folder
 steps            the steps of this loop and of the operations

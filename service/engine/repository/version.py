@@ -20,11 +20,10 @@ from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
 from service.engine.host.heap import free
 from service.engine.loading.loaded import Loaded
-from service.engine.runtime.batcher import DynamicBatcher
-from service.engine.runtime.cores import Cores, Share
+from service.engine.repository.batchers import BatcherParts
+from service.engine.runtime.cores import Cores
 from service.engine.runtime.replies import Reply
-from service.engine.runtime.session import new_control
-from service.engine.runtime.split_batcher import Batcher, SplitBatcher, TensorBatcher
+from service.engine.runtime.split_batcher import Batcher
 from service.engine.storage.folder import VersionFiles
 
 # Not imported by servers without language models, texts or response caches: they take memory.
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
     from service.engine.text.batcher import TextBatcher
-    from service.engine.text.model import TextModel
 
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
@@ -97,19 +95,17 @@ class ModelVersion:
         self.loaded = loaded
         self.language, self.since = loaded.language is not None, time()
         self.images = loaded.images
-        if loaded.language is not None:
-            self.batcher = self._generator(loaded, loaded.language)
-        elif loaded.text is not None:
-            self.batcher = self._text_batcher(loaded, loaded.text)
-        else:
-            self.batcher = self._tensor_batcher(loaded)
+        parts = BatcherParts(
+            (self.model, self.number),
+            self.config,
+            self._observe,
+            partial(self._ledger.mark, Work(self.model, self.number)),
+            self._limits,
+            self._cores,
+            self._lose,
+        )
+        self.batcher, self._cache = parts.batcher(loaded)
         self._move(State.READY, "")
-
-    def _tensor_batcher(self, loaded: Loaded) -> TensorBatcher:
-        if loaded.extent is None:
-            return self._cached(self._batcher(loaded, inline=False), loaded)
-        inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
-        return self._cached(SplitBatcher(inline, threaded, loaded.extent), loaded)
 
     @property
     def cached_bytes(self) -> int:
@@ -121,60 +117,6 @@ class ModelVersion:
         """Bytes by which the process may still grow as the version's caches fill."""
         caches = 0 if self._cache is None else self._cache.limit - self._cache.held
         return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
-
-    def _cached(self, batcher: TensorBatcher, loaded: Loaded) -> TensorBatcher:
-        limit = self.config.cache.max_bytes
-        if not limit:
-            return batcher
-        from service.core.response_cache import ResponseCache
-        from service.engine.runtime.cached_batcher import CachedBatcher
-
-        self._cache = ResponseCache(limit)
-        return CachedBatcher(
-            (self.model, self.number),
-            batcher,
-            self._cache,
-            self._observe,
-            timeout=loaded.policy.timeout,
-            limit=loaded.policy.max_queue,
-        )
-
-    def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
-        weight = self.config.scheduling.weight
-        share = Share(self._cores, weight, loaded.plan.threads) if self._cores else None
-        return DynamicBatcher(
-            (self.model, self.number),
-            loaded.policy,
-            loaded.instances,
-            self._observe,
-            inline=inline,
-            new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
-            limits=self._limits,
-            new_control=new_control,
-            on_lost=self._lose,
-            share=share,
-            lone=loaded.lone,
-        )
-
-    def _text_batcher(self, loaded: Loaded, text: "TextModel") -> "TextBatcher":
-        from service.engine.text.batcher import TextBatcher
-
-        inner = self._tensor_batcher(loaded)
-        return TextBatcher((self.model, self.number), text, loaded.policy, inner)
-
-    def _generator(self, loaded: Loaded, language: "LanguageModel") -> "GenerationBatcher":
-        from service.engine.generation.batcher import GenerationBatcher
-
-        return GenerationBatcher(
-            (self.model, self.number),
-            language,
-            self._observe,
-            limit=loaded.policy.max_queue,
-            timeout=loaded.policy.timeout,
-            new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
-            limits=self._limits,
-            on_lost=self._lose,
-        )
 
     def _lose(self, lost: bool) -> None:
         """Report that a thread does not return, or that it has returned after all.
