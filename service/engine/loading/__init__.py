@@ -1,6 +1,7 @@
 """Loads a version from its folder, and chooses how to run it by measurement.
 
-language           tokenizer, rows and trial of a language model
+language           the files of a language model beside its graph
+language_trial     a trial of a language model, and the number of rows that it decodes
 images             whether a version accepts images, and their settings
 text               tokenizer, task and lengths of a model that accepts texts
 lanes              how many threads decode a language model

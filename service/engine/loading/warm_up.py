@@ -115,7 +115,7 @@ def _warm_up_language(
     cores: int,
     most_bytes: int | None,
 ) -> Loaded:
-    from service.engine.loading.language import try_out
+    from service.engine.loading.language_trial import try_out
 
     started, session, batching = perf_counter(), opened.session, config.batching
     tried = try_out(parts, session, config, cores, most_bytes)
