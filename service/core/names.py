@@ -8,6 +8,8 @@ beginning with a dot or a dash.
 import re
 import unicodedata
 
+GOLDEN_FILE = "golden.npz"
+REPORT_FILE = "report.json"
 LANGUAGE_FILE = "genai_config.json"
 """A version with this file is a language model."""
 PREPROCESSOR_FILE = "preprocessor_config.json"

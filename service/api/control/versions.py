@@ -15,10 +15,10 @@ from service.core.errors import FileUnreadable
 from service.core.events import Outcome
 from service.core.figures import finite
 from service.core.lifecycle import State
+from service.core.names import REPORT_FILE
 from service.core.statistics import Statistics
 from service.engine.repository.model import Model, VersionStatus
 from service.engine.repository.repository import ModelRepository
-from service.engine.storage.folder import REPORT_FILE
 from service.files import read_small
 
 REPORT_LIMIT = 2**20

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from service.core.errors import FileUnreadable
+from service.core.names import REPORT_FILE
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import BYTE_PRODUCTS
 from service.engine.cpu.profile import Profile
-from service.engine.storage.folder import REPORT_FILE
 from service.files import read_small
 
 MOST_BYTES = 4 << 20

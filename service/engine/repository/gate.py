@@ -23,6 +23,7 @@ from service.core.gate import (
     rows_check,
     speed_check,
 )
+from service.core.names import GOLDEN_FILE
 from service.core.tensors import Array, Arrays
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
@@ -30,7 +31,6 @@ from service.engine.loading.loaded import Loaded
 from service.engine.loading.probe import run_together
 from service.engine.onnx_file.summary import file_size, summarise
 from service.engine.runtime.execution import Control, Places
-from service.engine.storage.folder import GOLDEN_FILE
 from service.engine.storage.golden import GoldenSet
 
 if TYPE_CHECKING:

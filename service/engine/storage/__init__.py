@@ -3,6 +3,7 @@
 root             the folder of all models
 listing          the entries of a folder, for ``core.layout``
 folder           one model's folder: versions, settings, problems
+digests          digests of files, to notice changes
 hub_json         JSON files of a Hugging Face repository
 class_names      names of classes in a config.json of Hugging Face
 access           missing permissions, and how to fix them

@@ -9,11 +9,16 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
-from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE
+from service.core.names import (
+    GOLDEN_FILE,
+    LANGUAGE_FILE,
+    PREPROCESSOR_FILE,
+    REPORT_FILE,
+    TOKENIZER_FILE,
+)
 from service.core.names import MODEL_FILE as MODEL_NAME
 from service.engine.host.paths import file_path, leads_outside
 from service.engine.onnx_file.summary import GraphSummary, check_external_files, summarise
-from service.engine.storage.folder import GOLDEN_FILE, REPORT_FILE
 
 MODEL_FILE = PurePosixPath(MODEL_NAME)
 MAX_FILES = 4096

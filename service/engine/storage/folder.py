@@ -7,9 +7,8 @@ models/<name>/golden.npz              optional rows that every version must repr
 models/<name>/serving.toml            the pinned version, written by a swap
 """
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,22 @@ from typing import Any
 from service.config.model import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
-from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
-from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE, VERSION
-from service.core.unserved import TRITON, is_harmless
+from service.core.model_file import SETTINGS_FILE, is_model_file
+from service.core.names import (
+    GOLDEN_FILE,
+    LANGUAGE_FILE,
+    PREPROCESSOR_FILE,
+    TOKENIZER_FILE,
+    VERSION,
+)
+from service.core.unserved import TRITON
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
 from service.engine.host.paths import leads_outside
+from service.engine.storage.digests import digest, digest_of_files, stat_of
 from service.engine.storage.listing import list_model, list_root
 from service.engine.storage.pin_file import PIN_FILE
 from service.engine.storage.quarantine import read_quarantine
 
-GOLDEN_FILE = "golden.npz"
-REPORT_FILE = "report.json"
-NOT_LOADED_FROM = frozenset({GOLDEN_FILE, REPORT_FILE, SETTINGS_FILE, PIN_FILE})
-"""Files that may lie beside a model file without being a part of the model."""
 Override = Mapping[str, Any]
 """Settings of a client that override those of model.toml: its tables, as parsed from TOML."""
 
@@ -124,7 +126,7 @@ class ModelFolder:
         """Return a digest of the version's files and settings. If it changes, the version is loaded
         again."""
         settings = self.config.model_dump_json(exclude={"versions", "gate"})
-        return _digest(f"{self.files.get(number)} {settings}")
+        return digest(f"{self.files.get(number)} {settings}")
 
     def found(self, before: "ModelFolder | None" = None) -> tuple[Found, ...]:
         """Return the versions for ``next_action``. Those whose files have changed since ``before``
@@ -135,7 +137,7 @@ class ModelFolder:
         for number in self.numbers:
             revision = self.revision(number)
             settled = before is None or before.files.get(number) == self.files[number]
-            versions.append(Found(number, revision, _digest(revision + judged_by), settled))
+            versions.append(Found(number, revision, digest(revision + judged_by), settled))
         return tuple(versions)
 
 
@@ -184,8 +186,8 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
         problem if has_settings or layout.versions else "",
         pin,
         pin_problem,
-        {each.number: _files(path, each, root) for each in layout.versions},
-        _stat(path / GOLDEN_FILE),
+        {each.number: digest_of_files(path, each, root) for each in layout.versions},
+        stat_of(path / GOLDEN_FILE),
         {each.number: _places(path, each, root) for each in layout.versions},
         (layout.passed_over if own else layout.under(path.name))
         + (passed if layout.versions else ()),
@@ -233,61 +235,6 @@ def _places(path: Path, version: Version, root: Path) -> VersionFiles:
     first, _, rest = version.file.partition("/")
     home = path / first if rest and VERSION.fullmatch(first) else path
     return VersionFiles(path / version.file, home, path, root, version.problem)
-
-
-def _files(path: Path, version: Version, root: Path) -> str:
-    """Return a digest of the files that a version is loaded from.
-
-    These are all files in its folder except the report. For a version without a folder they are the
-    files beside the model file that may be its external data.
-    """
-    first, _, rest = version.file.partition("/")
-    if rest and VERSION.fullmatch(first):
-        away = (path / first).is_symlink() and leads_outside(root, path / first)
-        listed = iter(()) if away else _listing(path / first)  # the link may lead to a whole disk
-    else:
-        listed = _listing_beside(path, first if path == root else None)
-    return _digest("\n".join([version.file, version.problem, *sorted(listed)]))
-
-
-def _listing(version: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(version):
-        for name in names:
-            path = Path(folder, name)
-            if name != REPORT_FILE:
-                yield f"{path.relative_to(version)} {_stat(path)}"
-
-
-def _listing_beside(path: Path, only: str | None) -> Iterator[str]:
-    """Yield the files in a model's folder and its sub-folders, except the folders of versions.
-
-    ``only`` is the one sub-folder to list: in the root the others are models.
-    """
-    for folder, folders, names in os.walk(path):
-        if folder == str(path):
-            folders[:] = [
-                each
-                for each in folders
-                if not is_hidden(each) and not VERSION.fullmatch(each) and only in (None, each)
-            ]
-        for name in names:
-            file = Path(folder, name)
-            loaded = name in (TOKENIZER_FILE, PREPROCESSOR_FILE)
-            harmless = is_harmless(name) and not loaded
-            if not (is_hidden(name) or name in NOT_LOADED_FROM or harmless):
-                yield f"{file.relative_to(path)} {_stat(file)}"
-
-
-def _stat(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_language_model(home: Path) -> bool:

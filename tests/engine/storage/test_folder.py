@@ -136,40 +136,15 @@ def test_a_version_whose_files_still_change_is_not_settled(folder: Path) -> None
     assert all(each.settled for each in seen(folder).found(seen(folder)))
 
 
-class TestAFlatModel:
-    """A model without a version folder; its version is 1."""
-
-    @pytest.fixture
-    def flat(self, tmp_path: Path) -> Path:
-        (tmp_path / "m/weights").mkdir(parents=True)
-        (tmp_path / "m/model.onnx").write_bytes(scale(1))
-        return tmp_path / "m"
-
-    @pytest.mark.parametrize(
-        "name",
-        ["serving.toml", "golden.npz", "report.json", "README.md", ".hidden", "2/model.onnx"],
-    )
-    def test_unrelated_files_do_not_change_the_revision(self, flat: Path, name: str) -> None:
-        before = seen(flat).revision(1)
-        (flat / name).parent.mkdir(exist_ok=True)
-        (flat / name).write_text("version = 1" if name == "serving.toml" else "")
-        assert seen(flat).revision(1) == before
-
-    @pytest.mark.parametrize(
-        "name", ["model.onnx", "model.onnx.data", "weights/0", "1/model.onnx", "weights.bin"]
-    )
-    def test_its_file_and_external_data_change_the_revision(self, flat: Path, name: str) -> None:
-        before = seen(flat).revision(1)
-        (flat / name).parent.mkdir(exist_ok=True)
-        (flat / name).write_bytes(b"other")
-        assert seen(flat).revision(1) != before
-
-    def test_its_golden_set_is_the_golden_set_of_the_model(self, flat: Path) -> None:
-        assert seen(flat).of_version(1).golden == flat / "golden.npz"
-        (flat / "2").mkdir()
-        assert seen(flat).of_version(2).golden == flat / "golden.npz"
-        (flat / "2/golden.npz").touch()
-        assert seen(flat).of_version(2).golden == flat / "2/golden.npz"
+def test_the_golden_set_of_a_version_without_a_folder_is_that_of_the_model(tmp_path: Path) -> None:
+    flat = tmp_path / "m"
+    flat.mkdir()
+    (flat / "model.onnx").write_bytes(scale(1))
+    assert seen(flat).of_version(1).golden == flat / "golden.npz"
+    (flat / "2").mkdir()
+    assert seen(flat).of_version(2).golden == flat / "golden.npz"
+    (flat / "2/golden.npz").touch()
+    assert seen(flat).of_version(2).golden == flat / "2/golden.npz"
 
 
 def test_the_model_file_is_chosen_by_model_toml(folder: Path) -> None:
@@ -189,12 +164,3 @@ def test_a_file_outside_of_the_version_is_refused(folder: Path, file: str) -> No
     (folder / "model.toml").write_text(f'file = "{file}"')
     expected = "model.toml: file: expected an .onnx file inside the version's folder"
     assert seen(folder).problem.startswith(expected)
-
-
-def test_a_version_that_links_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-outside"
-    outside.mkdir()
-    (folder / "9").symlink_to(outside)
-    before = seen(folder).files[9]
-    (outside / "large").touch()
-    assert seen(folder).files[9] == before
