@@ -1,7 +1,6 @@
 """Describes a model file, and the graph that ONNX Runtime runs on this CPU, node by node."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from service.quantization.graphs.macs import multiply_adds
 from service.quantization.graphs.parts import all_nodes
 from service.quantization.recipes.source import files_of
 
-MOST_LISTED = 40
 NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}
 """Products for which ONNX Runtime has no integer kernel."""
 
@@ -104,50 +102,6 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         ],
         "here": _here(precision, fusion.unfused, read_machine()),
     }
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """Return the result of ``inspect`` as text."""
-    fusion = found["fusion"]
-    runs = Counter(node["precision"] for node in found["products"])
-    unknown = found["multiply_adds_unknown"]
-    beside = f", without {unknown} products whose work is unknown" if unknown else ""
-    shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
-    note = f" ({found['kernels_note']})" if found["kernels_note"] else ""
-    lines = [
-        f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
-        f"weights     {shares or 'none'}",
-        f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
-        f"float, {runs['float']} in float; {fusion['stray']} remaining Q/DQ nodes",
-        f"kernels     {found['kernels']}{note}",
-        *(
-            f"fusion      {name} is disabled: slower here than the operators that it replaces"
-            for name in found["fusions_disabled"]
-        ),
-        *([f"outputs     {found['outputs_note']}"] if found["outputs_note"] else []),
-        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
-        "",
-        *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
-            (n["name"], n["operator"], n["precision"], _millions(n["multiply_adds"]))
-            for n in found["products"]]),
-    ]  # fmt: skip
-    tensors = [
-        (t["name"], t["datatype"], str(t["values"] or "activation"), t["granularity"],
-         _range(t), _zeros(t),
-         f"{t['saturated']:.1%}" if t["used"] else "", f"{t['used']:.0%}" if t["used"] else "")
-        for t in found["tensors"]
-    ]  # fmt: skip
-    heads = (
-        "QUANTIZED TENSOR",
-        "TYPE",
-        "VALUES",
-        "SCALED",
-        "SCALE",
-        "ZERO POINT",
-        "SATURATED",
-        "USED",
-    )
-    return "\n".join([*lines, "", *_table(heads, tensors), "", *found["here"]])
 
 
 def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
@@ -272,29 +226,3 @@ def _here(precision: Precision, unfused: int, machine: Machine) -> list[str]:
     if precision.trees:
         said.append("Trees run in float: ONNX Runtime has no integer kernels for them.")
     return said or ["FP32: not quantized; `quantserve quantize` searches for a faster version."]
-
-
-def _range(line: dict[str, Any]) -> str:
-    low, high = line["scale_min"], line["scale_max"]
-    return f"{low:.3g}" if line["scales"] == 1 else f"{low:.3g} to {high:.3g} ({line['scales']})"
-
-
-def _zeros(line: dict[str, Any]) -> str:
-    low, high = line["zero_min"], line["zero_max"]
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _millions(amount: int | None) -> str:
-    return "" if amount is None else f"{amount / 1e6:.3g}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    if not rows:
-        return []
-    shown = [heads, *rows[:MOST_LISTED]]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(heads))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in shown
-    ]
-    hidden = len(rows) - MOST_LISTED
-    return [*lines, f"... and {hidden} more; --json lists all"] if hidden > 0 else lines

@@ -7,13 +7,14 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from service.commands.inspect import as_text
 from service.engine.cpu.kernels import Kernels, kernels_for
 from service.engine.onnx_file.snapshot import ModelFile
 from service.engine.runtime.opening import SessionOptions
 from service.engine.runtime.session import Session
 from service.quantization.data.rows import Rows, save_rows
 from service.quantization.graphs.macs import multiply_adds
-from service.quantization.inspection import as_text, inspect
+from service.quantization.inspection import inspect
 from service.quantization.recipes.build import WorkDir, build, examine, prepare
 from service.quantization.recipes.catalogue import (
     PRODUCTS,
