@@ -133,7 +133,6 @@ class _Line(asyncio.Protocol):
         self._lane = lane
         self._parser = HttpResponseParser(self)
         self._text = b""
-        self._keeps = True
 
     def connection_made(self, transport: BaseTransport) -> None:
         self._transport = cast(Transport, transport)

@@ -12,7 +12,6 @@ from service.core.tensors import Datatype, Tensor
 
 NonFinite = Literal["literal", "null"]
 """The form of NaN and infinity in JSON: the bare tokens NaN, Infinity, -Infinity, or null."""
-HIGHEST_PRIORITY = 1
 DEFAULT_PRIORITY = 2
 """Level 1 is served first, then 2, 3 and so on. A request without a level has level 2."""
 

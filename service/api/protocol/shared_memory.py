@@ -12,7 +12,6 @@ from service.core.requests import Place
 REGION = "shared_memory_region"
 OFFSET = "shared_memory_offset"
 SIZE = "shared_memory_byte_size"
-KNOWN = frozenset({REGION, OFFSET, SIZE})
 PREFIX = "shared_memory_"
 
 

@@ -94,9 +94,3 @@ def longest_of(fast: Fast) -> int:
     """Return the length at which the file cuts texts; 0 if it does not cut them."""
     truncation = fast.truncation
     return truncation["max_length"] if truncation else 0
-
-
-def token_of(fast: Fast, name: str) -> int | None:
-    """Return the id of a token by its name; None if there is none."""
-    found: int | None = fast.token_to_id(name)
-    return found

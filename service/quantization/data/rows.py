@@ -97,25 +97,14 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     return Split(rows.take(order[:cut]), evaluation, confirmation)
 
 
-def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tuple[Arrays, ...]:
-    """Split feeds into rows, with arrays in the signature's order.
+def rows_of(feed: Mapping[str, Array], signature: Signature, place: int) -> list[Arrays]:
+    """Return the rows of one feed, with arrays in the signature's order. ``place`` is the index of
+    the first row in the data, for errors.
 
     Arrays may hold several rows, or one row without its first axis.
 
     Raises:
         ConfigError: a name, shape or dtype does not fit, or a value is NaN.
-    """
-    rows: list[Arrays] = []
-    for feed in feeds:
-        rows += rows_of(feed, signature, len(rows))
-    return tuple(rows)
-
-
-def rows_of(feed: Mapping[str, Array], signature: Signature, place: int) -> list[Arrays]:
-    """Return the rows of one feed. ``place`` is the index of the first row in the data, for errors.
-
-    Raises:
-        ConfigError: see ``check_rows``.
     """
     arrays = tuple(_fit(feed, index, signature, place) for index in _each(signature))
     count = len(arrays[0])

@@ -11,9 +11,9 @@ from service.core.errors import ConfigError
 from service.core.tensors import DATATYPES, Signature, TensorSpec
 from service.quantization.data.rows import (
     Rows,
-    check_rows,
     infinite_rows,
     load_rows,
+    rows_of,
     save_rows,
     split,
 )
@@ -72,18 +72,18 @@ def test_labels_of_one_class_are_refused() -> None:
 )
 def test_rows_that_do_not_fit_are_refused_by_name(feed: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_rows([feed], SIGNATURE)
+        rows_of(feed, SIGNATURE, 0)
 
 
 def test_infinity_is_accepted_with_a_note() -> None:
-    found = check_rows([{"x": np.array([[1, 2], [-np.inf, 1]], np.float32)}], SIGNATURE)
+    found = rows_of({"x": np.array([[1, 2], [-np.inf, 1]], np.float32)}, SIGNATURE, 0)
     (note,) = infinite_rows(found, SIGNATURE)
     assert note == 'data "x" holds infinity in 1 of 2 rows, first in row 1.'
     assert infinite_rows(found[:1], SIGNATURE) == ()
 
 
 def test_a_row_may_come_without_its_first_axis() -> None:
-    found = check_rows([{"x": np.ones(2, np.float32)}], SIGNATURE)
+    found = rows_of({"x": np.ones(2, np.float32)}, SIGNATURE, 0)
     assert [row[0].shape for row in found] == [(1, 2)]
 
 
