@@ -15,7 +15,6 @@ From top to bottom; imports run downwards only, which import-linter checks:
     logs          log lines and the audit log
     metrics       metrics for Prometheus
     tracing       spans of requests, for OpenTelemetry
-    text_spans    spans of requests to language models
     api           HTTP
     quantization  from an FP32 model and rows to a measured version
     engine        sessions, threads, queues, files

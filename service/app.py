@@ -211,7 +211,7 @@ class Server:
             writes["grpc"] = responded
         if self._tracing is None:
             return Inference(*parts, writes=writes, regions=regions)
-        from service.tracing import TracedInference
+        from service.tracing.inference import TracedInference
 
         return TracedInference(*parts, self._tracing, writes, regions)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.api.grpc.forwarded import Forward
     from service.api.grpc.server import GRPCServer
     from service.engine.host.shared_memory import Regions
-    from service.tracing import Tracing
+    from service.tracing.spans import Tracing
     from service.workers.member import Member
     from service.workers.received import AnswerMessage
     from service.workers.wiring import Fleet
@@ -32,7 +32,7 @@ def tracer(exemplars: Exemplars) -> "Tracing":
         ConfigError: the packages for it are not installed.
     """
     try:
-        from service.tracing import Tracing
+        from service.tracing.spans import Tracing
     except ImportError as error:
         why = f"tracing needs a package that is not installed: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
-from service.core.events import Outcome, TextAnswered
+from service.core.events import TextAnswered
+from service.tracing.spans import OURS
 
 MOST_EVENTS = 128
 """Events of one answer, evenly chosen: receivers refuse spans with many more."""
-OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
 
 
 def trace_text(

@@ -8,11 +8,11 @@ from unittest.mock import patch
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from service.text_spans import MOST_EVENTS
+from service.tracing.text import MOST_EVENTS
 from tests.engine.generation import tiny_llama
 from tests.patience import until
 from tests.system.process import running
-from tests.test_tracing import PARENT, Receiver, attributes, post, receiving
+from tests.tracing.test_spans import PARENT, Receiver, attributes, post, receiving
 
 
 @pytest.fixture(scope="module")

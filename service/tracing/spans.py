@@ -1,8 +1,6 @@
-"""Requests as OpenTelemetry traces; imported only if tracing is on.
+"""The spans of requests, and their export.
 
-Spans are created after the request, from times that are measured in any case. With tracing, a
-subclass of ``Inference`` reads the client's context and records the time of each step. Without
-tracing, requests take the same path.
+Spans are created after a request has ended, from the times of its steps:
 
     infer digits         from the request's start to the last byte of its answer
       receive            until the body has arrived
@@ -11,16 +9,11 @@ tracing, requests take the same path.
       compute            the run of the batch, with a link to the batch's span
       encode             the answer is written
     batch digits         a separate trace, with links to the requests in the batch
-    generate smollm2     a request to a language model, created in text_spans.py
-
-OpenTelemetry's own variables set the destination and the sampling: OTEL_EXPORTER_OTLP_ENDPOINT,
-OTEL_TRACES_SAMPLER and others. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
-https://w3c.github.io/trace-context/#traceresponse-header).
+    generate smollm2     a request to a language model, created in text.py
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter, time, time_ns
-from typing import TYPE_CHECKING
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -30,22 +23,13 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_co
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.api.dataplane.inference import Headers, Inference
-from service.api.protocol.json_tensors import Bytes
-from service.api.transport.answers import WRITES, Answer, Write
+from service.api.dataplane.inference import Headers
 from service.api.transport.exchange import Exchange
-from service.api.transport.traffic import Traffic
-from service.config.settings import Settings
 from service.core.errors import TransientError
-from service.core.events import BatchExecuted, Event, Observer, Outcome, TextAnswered
+from service.core.events import BatchExecuted, Event, Outcome, TextAnswered
 from service.core.exemplars import Exemplars, Traced
-from service.core.requests import InferRequest
 from service.core.tensors import Arrays
-from service.engine.repository.repository import ModelRepository
 from service.engine.runtime.replies import Reply
-
-if TYPE_CHECKING:
-    from service.engine.host.shared_memory import Regions
 
 CONTEXT = ("traceparent", "tracestate")
 OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
@@ -75,13 +59,13 @@ class Tracing:
         known = [
             (reply.trace, queued)
             for reply, queued in zip(replies, event.queued, strict=True)
-            if isinstance(reply, _TracedReply) and reply.trace.span.is_recording()
+            if isinstance(reply, TracedReply) and reply.trace.span.is_recording()
         ]
         if known:
             self._batch(event, known)
 
     def _in_text(self, event: TextAnswered) -> None:
-        from service.text_spans import trace_text
+        from service.tracing.text import trace_text
 
         parent = self._propagator.extract(dict(event.context))
         span = trace_text(self._tracer, event, parent, self._at)
@@ -211,7 +195,7 @@ class Trace:
         return (b"traceresponse", text.encode())
 
 
-class _TracedReply:
+class TracedReply:
     """A reply that records when its answer arrived."""
 
     __slots__ = ("_reply", "trace")
@@ -232,79 +216,6 @@ class _TracedReply:
         self.trace.replied = perf_counter()
         self.trace.expects_batch = not isinstance(error, TransientError)
         self._reply.set_exception(error)
-
-
-class TracedInference(Inference):
-    """Inference that reports each request to ``Tracing``."""
-
-    def __init__(
-        self,
-        repository: ModelRepository,
-        settings: Settings,
-        observe: Observer,
-        traffic: Traffic,
-        tracing: Tracing,
-        writes: Mapping[str, Write] = WRITES,
-        regions: "Regions | None" = None,
-    ) -> None:
-        super().__init__(repository, settings, observe, traffic, writes=writes, regions=regions)
-        self._tracing = tracing
-        # All mutable state: the traces of the requests that have not ended.
-        self._traces: dict[Exchange, Trace] = {}
-
-    def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
-        """Extend the method of the base class: run it in a span."""
-        trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
-        super().admit(exchange, headers, body, _TracedReply(reply, trace))
-
-    def admit_read(
-        self,
-        exchange: Exchange,
-        headers: Headers,
-        request: InferRequest,
-        reply: Reply,
-        alone: bool = False,
-    ) -> None:
-        """Extend the method of the base class: run it in a span."""
-        trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
-        super().admit_read(exchange, headers, request, _TracedReply(reply, trace), alone)
-
-    async def admit_elsewhere(
-        self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
-    ) -> None:
-        """Extend the method of the base class: run it in the span that ``admit`` began."""
-        reply = _TracedReply(reply, self._traces[exchange])
-        await super().admit_elsewhere(exchange, headers, body, reply)
-
-    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Extend the method of the base class: add the span's context for the client."""
-        began = perf_counter()
-        return self._encoded(exchange, await super().answer_elsewhere(exchange, outputs), began)
-
-    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Extend the method of the base class: add the span's context for the client."""
-        began = perf_counter()
-        return self._encoded(exchange, super().answer(exchange, outputs), began)
-
-    def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
-        """Extend the method of the base class: add the span's context for the client."""
-        began = perf_counter()
-        return self._encoded(exchange, super().refuse(exchange, error), began)
-
-    def finish(self, exchange: Exchange) -> None:
-        """Finish the request and its trace."""
-        super().finish(exchange)
-        trace = self._traces.pop(exchange, None)
-        if trace is not None:
-            trace.ended = perf_counter()
-            self._tracing.end(trace)
-
-    def _encoded(self, exchange: Exchange, answer: Answer, began: float) -> Answer:
-        trace = self._traces.get(exchange)
-        if trace is None:
-            return answer
-        trace.encode = (began, perf_counter())
-        return answer._replace(headers=[*answer.headers, trace.header()])
 
 
 def _traced(span: Span) -> Traced:
