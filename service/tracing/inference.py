@@ -91,4 +91,4 @@ class TracedInference(Inference):
         if trace is None:
             return answer
         trace.encode = (began, perf_counter())
-        return answer._replace(headers=[*answer.headers, trace.header()])
+        return answer._replace(headers=(*answer.headers, trace.header()))

@@ -17,7 +17,7 @@ from service.api.control.error_handlers import OPENAI_PATHS
 from service.api.dataplane.asgi import App, Scope, Send
 from service.api.language import openai
 from service.api.text import tei
-from service.api.transport.answers import JSON, Answer, Header, refused
+from service.api.transport.answers import ONLY_JSON, Answer, Header, refused
 from service.api.transport.arrival import Limits, arrived
 from service.api.transport.between import without_private
 from service.api.transport.body import ClientGone, Receive
@@ -180,7 +180,7 @@ def _both(one: Answer, other: Answer) -> Answer:
         return other
     body = orjson.dumps(merged(orjson.loads(one.body), orjson.loads(other.body or b"null")))
     headers = [pair for pair in one.headers if pair[0].lower() != b"content-length"]
-    return Answer(200, [*headers, (b"content-length", b"%d" % len(body))], body)
+    return Answer(200, (*headers, (b"content-length", b"%d" % len(body))), body)
 
 
 def merged(one: Any, other: Any) -> Any:
@@ -205,7 +205,7 @@ def _missing(model: str, why: str, path: str) -> Answer:
         listed = [entry]
     elif path.startswith("/v2/models"):
         listed = {"models": [{**entry, "versions": []}]}
-    return Answer(200, [JSON], orjson.dumps(listed))
+    return Answer(200, ONLY_JSON, orjson.dumps(listed))
 
 
 def _refusal(error: QuantserveError, path: str) -> Response:

@@ -100,7 +100,7 @@ class DataPlane:
             self._look_out.close(exchange)
         unread = exchange.reading and _has_body(headers)
         if (unread or self._inference.leaving) and CLOSE not in answer.headers:
-            answer.headers.append(CLOSE)
+            answer = answer._replace(headers=(*answer.headers, CLOSE))
         try:
             elsewhere, held = self._inference.elsewhere, exchange.held
             answer = await _compressed(answer, headers, elsewhere, held)
@@ -239,9 +239,8 @@ async def _send(
     send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
 ) -> None:
     status, headers, body, rest = answer
-    headers.append((b"content-length", b"%d" % answer.size))
-    headers.append((b"x-request-id", request_id))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    own = [(b"content-length", b"%d" % answer.size), (b"x-request-id", request_id)]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
     parts = (body, *rest)
     if answer.size > PIECE:
         for piece in _pieces(parts):

@@ -39,13 +39,13 @@ def responded(
     if request.id:
         parts.append(field(ID, request.id.encode()))
     if request.shared is not None:
-        return Answer(200, [], b"", parts + _with_sinks(tensors, request.outputs))
+        return Answer(200, (), b"", parts + _with_sinks(tensors, request.outputs))
     parts += [field(OUTPUTS, _described(t.name, t.datatype.name, t.array.shape)) for t in tensors]
     for tensor in tensors:
         data = to_bytes(tensor)
         parts.append(prefix(RAW, len(data)))
         parts.append(data)
-    return Answer(200, [], b"", parts)
+    return Answer(200, (), b"", parts)
 
 
 def _with_sinks(tensors: Sequence[Tensor], wanted: Sequence[RequestedOutput]) -> list[Buffer]:

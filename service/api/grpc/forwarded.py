@@ -105,7 +105,7 @@ async def answer_message(
         else:
             if parts is None:
                 return
-            answer = Answer(200, [BINARY], b"", parts)
+            answer = Answer(200, (BINARY,), b"", parts)
         size = (b"content-length", b"%d" % answer.size)
         start = {"type": "http.response.start", "status": answer.status}
         await send({**start, "headers": [*answer.headers, size]})

@@ -10,18 +10,22 @@ from typing import Any, Protocol
 
 from service.api.http1.connection import MAX_HEAD, Connection, Limits
 from service.api.http1.known_heads import KnownHeads
-from service.api.http1.reply_head import STATUS_LINES, connection_line, joined, refusal
+from service.api.http1.reply_head import (
+    STATUS_LINES,
+    connection_line,
+    joined,
+    lines_of,
+    refusal,
+)
 from service.api.http1.request import Header, Receiver, Request
 from service.api.http1.states import State
 from service.api.http1.stream import Bytes, ReplyStream
-from service.api.transport.answers import CLOSE, JSON, Answer
+from service.api.transport.answers import Answer
 from service.api.transport.reading import FULL, Lingering, ReadTurns
 from service.api.transport.traffic import Traffic
 
 JOINED = 64 * 1024
 """Bytes; copying a longer body behind its head takes longer than sending it separately."""
-ONLY_JSON = [JSON]
-JSON_LINE = joined(ONLY_JSON)
 _ANSWERING, _BODY = State.ANSWERING, State.BODY
 _DISCARDING, _CLOSING = State.DISCARDING, State.CLOSING
 
@@ -183,15 +187,14 @@ class HTTPProtocol(asyncio.Protocol):
         """Write a whole reply, and continue with the next request."""
         status, headers, body, rest = answer
         size = answer.size if rest else len(body)
-        if CLOSE in headers:
-            headers.remove(CLOSE)
+        lines, closes = lines_of(headers)
+        if closes:
             request.keep_alive = False
-        last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
-        lines = [JSON_LINE] if headers == ONLY_JSON else [joined(headers)]
         if not request.keep_alive or request.head.version != "1.1":
-            lines.append(connection_line(request))
+            lines += connection_line(request)
+        last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
         defaults = self._shared.default_lines(self.host)
-        parts = (STATUS_LINES[status], defaults, *lines, last, body, *rest)
+        parts = (STATUS_LINES[status], defaults, lines, last, body, *rest)
         # If there is no memory for this, nothing has been sent yet.
         whole = b"".join(parts) if size <= JOINED else None
         if whole is None:

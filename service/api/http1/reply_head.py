@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from http import HTTPStatus
 
 import orjson
 
 from service.api.http1.request import Header, Request
+from service.api.transport.answers import CLOSE
 
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
@@ -41,6 +43,14 @@ def status_line(status: int) -> bytes:
 def joined(headers: Iterable[Header]) -> bytes:
     """Return headers as lines."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+@lru_cache(maxsize=256)
+def lines_of(headers: tuple[Header, ...]) -> tuple[bytes, bool]:
+    """Return the headers of an answer as lines, without ``connection: close``, and whether it is
+    among them. They are cached, because most answers have the same headers."""
+    kept = [header for header in headers if header != CLOSE]
+    return joined(kept), len(kept) < len(headers)
 
 
 def connection_line(request: Request) -> bytes:

@@ -30,6 +30,7 @@ from service.engine.repository.version import ModelVersion
 
 Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
+ONLY_JSON = (JSON,)
 BINARY = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
 ALLOW = (b"allow", b"OPTIONS, POST")
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
     """An answer, without the headers that are common to all answers."""
 
     status: int
-    headers: list[Header]
+    headers: tuple[Header, ...]
     body: Buffer
     rest: Sequence[Buffer] = ()
     """Further parts of the body, sent after ``body`` without being copied."""
@@ -54,7 +55,7 @@ class Answer(NamedTuple):
 
     def encoded(self, encoding: bytes, body: Buffer) -> "Answer":
         """Return the same answer with the compressed ``body``."""
-        return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
+        return Answer(self.status, (*self.headers, (b"content-encoding", encoding)), body)
 
 
 def predicted(
@@ -67,7 +68,7 @@ def predicted(
     """Return the answer in the V1 protocol; for ``tokens``, see ``v1.encode``."""
     tensors = _named(signature, request.outputs, outputs)
     response = InferResponse(version.model, version.number, tensors)
-    return Answer(200, [JSON], v1.encode(response, tokens))
+    return Answer(200, ONLY_JSON, v1.encode(response, tokens))
 
 
 def inferred(
@@ -94,8 +95,8 @@ def inferred(
     sinks = () if request.shared is None else [each.sink for each in wanted]
     document, raw = codec.encode_parts(response, binary, tokens, sinks)
     if not raw:
-        return Answer(200, [JSON], document)
-    return Answer(200, [BINARY, _json_length(len(document))], document, raw)
+        return Answer(200, ONLY_JSON, document)
+    return Answer(200, (BINARY, _json_length(len(document))), document, raw)
 
 
 Write = Callable[[ModelVersion, Signature, InferRequest, Arrays, bool], Answer]
@@ -153,8 +154,8 @@ def encoded(body: Buffer, json_length: int | None) -> Answer:
     """Return the answer with this body. If raw tensors follow the JSON, ``json_length`` is the
     length of the JSON; otherwise None."""
     if json_length is None:
-        return Answer(200, [JSON], body)
-    return Answer(200, [BINARY, _json_length(json_length)], body)
+        return Answer(200, ONLY_JSON, body)
+    return Answer(200, (BINARY, _json_length(json_length)), body)
 
 
 def _json_length(length: int) -> Header:
@@ -218,7 +219,7 @@ def refused(error: QuantserveError) -> Answer:
     if isinstance(error, BodyTooLarge | BodyTimeout | MemoryFull | ShuttingDown):
         # The rest of the body is not read, or the server reads no more requests.
         headers.append(CLOSE)
-    return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))
+    return Answer(status_of(error), tuple(headers), orjson.dumps({"error": shorten(str(error))}))
 
 
 def shorten(text: str) -> str:

@@ -13,17 +13,17 @@ App = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitab
 
 async def collected(app: App, scope: Message, body: bytes) -> Answer:
     """Return the answer to a request with this body. Its client never disconnects."""
-    status, headers, parts = 500, list[Header](), list[bytes]()
+    status, headers, parts = 500, tuple[Header, ...](), list[bytes]()
 
     async def send(message: Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
-            status, headers = message["status"], list(message.get("headers", ()))
+            status, headers = message["status"], message.get("headers", ())
         else:
             parts.append(message.get("body", b""))
 
     await app(scope, read_again(body, _never), send)
-    return Answer(status, headers, b"".join(parts))
+    return Answer(status, tuple(headers), b"".join(parts))
 
 
 def read_again(body: bytes, receive: Receive) -> Receive:

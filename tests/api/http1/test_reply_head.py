@@ -2,8 +2,9 @@
 
 import pytest
 
-from service.api.http1.reply_head import Framing, begin, refusal
+from service.api.http1.reply_head import Framing, begin, lines_of, refusal
 from service.api.http1.request import Head, Header, Request
+from service.api.transport.answers import CLOSE
 
 DATE = b"date: today\r\n"
 LENGTH = (b"content-length", b"3")
@@ -63,3 +64,8 @@ def test_a_refusal_is_a_complete_reply() -> None:
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\ndate: today\r\n")
     assert b"connection: close" in head and body == b'{"error":"too late"}'
     assert b"content-length: %d" % len(body) in head
+
+
+def test_the_headers_of_an_answer_are_joined_and_close_is_told_apart() -> None:
+    assert lines_of((LENGTH, (b"a", b"b"))) == (b"content-length: 3\r\na: b\r\n", False)
+    assert lines_of((LENGTH, CLOSE)) == (b"content-length: 3\r\n", True)

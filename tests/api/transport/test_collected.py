@@ -22,7 +22,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 async def test_the_parts_of_an_answer_are_joined() -> None:
     answer = await collected(echo, {"status": 201}, b"body")
-    assert (answer.status, answer.headers, answer.body) == (201, [(b"a", b"b")], b"body")
+    assert (answer.status, answer.headers, answer.body) == (201, ((b"a", b"b"),), b"body")
 
 
 async def test_a_body_is_read_again_then_what_follows() -> None:
