@@ -45,8 +45,9 @@ class BatchPolicy:
     A single request of up to ``max_rows`` rows is run whole, unless the mode is ROWS. A larger
     request is cut into parts of ``part_rows`` rows. If ``part_rows`` is 0, it is refused, and
     ``refusal`` tells the client what to do. ``max_queue`` bounds the waiting requests of the same
-    or a more urgent priority. ``timeout`` is the longest wait of a request
-    that sets no timeout itself; None for no limit.
+    or a more urgent priority. ``timeout`` is the longest wait of a request that sets no timeout
+    itself; None for no limit. ``fixed`` are the row shapes of all requests, if they are always the
+    same.
     """
 
     mode: BatchingMode = BatchingMode.COMBINE
@@ -59,6 +60,7 @@ class BatchPolicy:
     part_rows: int = 0
     refusal: str = "send fewer"
     run_tokens: int = 0
+    fixed: tuple[tuple[int, ...], ...] | None = None
 
     def rows_for(self, shapes: tuple[tuple[int, ...], ...]) -> int:
         """Return the number of rows of these shapes that a batch grows to."""
@@ -73,6 +75,8 @@ class BatchPolicy:
         Raises:
             SignatureMismatch: see ``Padding.check``.
         """
+        if self.fixed is not None:
+            return self.fixed
         shapes = tuple([array.shape[1:] for array in arrays])
         if self.padding is None:
             return shapes
@@ -173,7 +177,7 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: the queue is full; the entry is not added.
         """
-        if not admitted:
+        if not admitted and self._size >= self._policy.max_queue:
             self.check_room(entry.priority)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)

@@ -179,6 +179,17 @@ class Signature:
         return self.batchable or self.loose
 
     @property
+    def row_shapes(self) -> tuple[tuple[int, ...], ...] | None:
+        """The shape of each input without its first axis, if the file fixes all of them."""
+        shapes = []
+        for spec in self.inputs:
+            row = tuple([dim for dim in spec.shape[1:] if isinstance(dim, int)])
+            if not spec.ranked or len(row) < len(spec.shape) - 1:
+                return None
+            shapes.append(row)
+        return tuple(shapes)
+
+    @property
     def takes(self) -> str:
         """The inputs, for people."""
         return ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs) or "no input"

@@ -23,6 +23,23 @@ DEFAULTS = Signature((spec("x", "batch", 2),), (), (spec("w", 2, 3), spec("k")))
 
 
 @pytest.mark.parametrize(
+    ("specs", "shapes"),
+    [
+        ([spec("a", "n", 2, 3), spec("b", "n")], ((2, 3), ())),
+        ([spec("a", 1, 2)], ((2,),)),
+        ([spec("a")], ((),)),
+        ([spec("a", "n", 2), spec("b", "n", "m")], None),
+        ([spec("a", "n", None)], None),
+        ([UNRANKED], None),
+    ],
+)
+def test_row_shapes_are_known_if_the_file_fixes_them(
+    specs: list[TensorSpec], shapes: tuple[tuple[int, ...], ...] | None
+) -> None:
+    assert Signature(tuple(specs), ()).row_shapes == shapes
+
+
+@pytest.mark.parametrize(
     ("specs", "declared"),
     [
         ([], False),

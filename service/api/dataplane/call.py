@@ -131,7 +131,7 @@ class Call(Exchange):
 
     def done(self) -> bool:
         """Return True if the reply is sent, or if the client has disconnected."""
-        return self._replied
+        return self._request.reply_complete
 
     def set_result(self, outputs: Arrays) -> None:
         """Answer with the outputs."""

@@ -119,18 +119,17 @@ class Inference:
         version = self._choose(exchange)
         if version.images is not None and _image_body(exchange, headers, body) is not None:
             raise TakesLong
-        signature = version.signature
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
             if len(body) > (HERE_BYTES if form == "json" else HERE_CSV):
                 raise TakesLong
-            request = v1.decode(body, signature, version.padding, form, not_here)
+            request = v1.decode(body, version.signature, version.padding, form, not_here)
         else:
             length = _header_length(headers)
             if length and exchange.held is not None:
                 self.traffic.came(exchange, body, length)
             if length == 0:
-                request = codec.decode_raw(body, signature, not_here)
+                request = codec.decode_raw(body, version.signature, not_here)
             elif (len(body) if length is None else length) > HERE_BYTES:
                 raise TakesLong
             else:

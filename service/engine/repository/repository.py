@@ -119,7 +119,8 @@ class ModelRepository:
 
     def version(self, name: str, number: int | None = None) -> ModelVersion:
         """A version by name and number; see ``Model.version``."""
-        return self.model(name).version(number)
+        model = self.models.get(name)  # `model` is called for its error only, to save a call
+        return (model or self.model(name)).version(number)
 
     async def load_all(self) -> None:
         """Load the models in the folder. A version that fails becomes UNAVAILABLE with the reason.
