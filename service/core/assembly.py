@@ -54,7 +54,7 @@ def split(
     Raises:
         ExecutionFailed: an output does not have one row for each input row.
     """
-    rows = sum(entry.rows for entry in entries)
+    rows = sum([entry.rows for entry in entries])
     for index, output in enumerate(outputs):
         if not output.shape or output.shape[0] != rows:
             raise ExecutionFailed(

@@ -51,7 +51,7 @@ from service.core.errors import (
 from service.core.events import ImagesDecoded, Observer, Outcome, RequestCompleted
 from service.core.generation import not_tensors
 from service.core.names import VERSION
-from service.core.requests import InferRequest, RequestedOutput, Terms
+from service.core.requests import DEFAULT_PRIORITY, InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
 from service.core.tensors import Arrays, Signature
 from service.engine.repository.repository import ModelRepository
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger(__name__)
+USUAL = (DEFAULT_PRIORITY, None, None, False)
+"""Priority, timeout, places and ``alone`` of most requests."""
 _OK = Outcome.OK  # in Python 3.11, looking up a member of an enumeration takes ten times as long
 
 
@@ -87,7 +89,9 @@ class Inference:
         shared memory of clients."""
         self._repository = repository
         self.traffic = traffic
-        self._memory = traffic.outputs  # bound once, not for every request
+        # Bound and made once, not for every request.
+        self._memory = traffic.outputs
+        self._usual_terms = Terms(memory=self._memory)
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
@@ -301,7 +305,9 @@ class Inference:
             places = signature.places([output.name for output in request.outputs])
         # Set before the submit: if the queue is empty, the answer may come during the submit.
         exchange.admitted = Admitted(request, version, signature)
-        terms = Terms(places, request.priority, request.timeout, alone, self._memory)
+        terms = self._usual_terms
+        if (request.priority, request.timeout, places, alone) != USUAL:
+            terms = Terms(places, request.priority, request.timeout, alone, self._memory)
         version.submit(request.inputs, terms, reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:

@@ -29,15 +29,15 @@ def answer(reply: Reply, result: Arrays | QuantserveError) -> bool:
 
     An exception of the reply is logged, so that the other requests of its batch are answered.
     """
-    failed = isinstance(result, QuantserveError)
     try:
-        if not reply.done():
-            if isinstance(result, QuantserveError):
+        if isinstance(result, QuantserveError):
+            if not reply.done():
                 reply.set_exception(result)
-            else:
-                reply.set_result(result)
+            return True
+        if not reply.done():
+            reply.set_result(result)
     except Exception as error:
         _log.error("a reply failed: %s: %s", type(error).__name__, error)
         _log.debug("a reply failed", exc_info=True)
         return True
-    return failed
+    return False
