@@ -148,8 +148,9 @@ class Signature:
     """True if requests have rows: the first axes of all inputs are one batch."""
     may_stand_alone: bool = field(init=False, repr=False)
     """True if ``stands_alone`` can be true for a request with rows."""
-    # The inputs to check for an axis of length 0, computed once.
+    # The inputs to check for an axis of length 0, and the names of the outputs, computed once.
     _elastic: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _output_names: list[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         declared = _declared(self.inputs)
@@ -159,6 +160,7 @@ class Signature:
         object.__setattr__(self, "batchable", batchable)
         object.__setattr__(self, "may_stand_alone", bool(self.optional or elastic))
         object.__setattr__(self, "_elastic", elastic)
+        object.__setattr__(self, "_output_names", [spec.name for spec in self.outputs])
 
     def settled(self, shown: bool, loose: bool = False) -> "Signature":
         """Return a copy with the result of the probe for the batch axis."""
@@ -280,7 +282,7 @@ class Signature:
         Raises:
             SignatureMismatch: the model has no such output.
         """
-        known = [spec.name for spec in self.outputs]
+        known = self._output_names
         if not names or names == known:
             return None
         for name in names:

@@ -69,7 +69,7 @@ def decode(
         if header_length <= REPEATED and len(body) - header_length <= HERE_COPY:
             known = described(bytes(body[:header_length]))
             if known is not None and known.size == len(body) - header_length:
-                return known.request._replace(inputs=_arrays(known, body, header_length))
+                return InferRequest(_arrays(known, body, header_length), *known.rest)
         whole = memoryview(body)
         document, tail = whole[:header_length], whole[header_length:]
     message = parse_json(document, non_finite.loads)
@@ -101,11 +101,11 @@ def decode(
 
 class Described(NamedTuple):
     """The JSON part of a binary request: name, datatype and shape of each input, the size of all
-    inputs in bytes, and the request without its inputs."""
+    inputs in bytes, and the fields of the request that follow its inputs."""
 
     inputs: tuple[tuple[str, Datatype, tuple[int, ...]], ...]
     size: int
-    request: InferRequest
+    rest: tuple[Any, ...]
 
 
 @lru_cache(maxsize=256)
@@ -134,7 +134,7 @@ def described(document: bytes) -> Described | None:
     if any(t.datatype.name in ("BYTES", "BOOL") or not t.array.size for t in tensors):
         return None
     inputs = tuple([(t.name, t.datatype, t.array.shape) for t in tensors])
-    return Described(inputs, at, request)
+    return Described(inputs, at, request[1:])
 
 
 def _arrays(known: Described, body: Bytes, at: int) -> tuple[Tensor, ...]:

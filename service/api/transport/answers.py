@@ -110,7 +110,7 @@ def tensors_of(
     """Return the outputs of an answer with their names. Outputs requested as classes have these as
     their values."""
     tensors = _named(signature, request.outputs, outputs)
-    if request.outputs:
+    if any([each.classes for each in request.outputs]):
         tensors = _classified(tensors, request.outputs, version, signature.has_rows)
     return tensors
 
@@ -186,7 +186,7 @@ def _named(
     signature: Signature, wanted: Sequence[RequestedOutput], outputs: Arrays
 ) -> tuple[Tensor, ...]:
     specs = signature.outputs
-    if wanted:
+    if wanted and len(specs) > 1:  # a single output is in its place already
         by_name = {spec.name: spec for spec in specs}
         specs = tuple([by_name[each.name] for each in wanted])
     # Not a strict zip, which takes three times as long: there is one output for each spec.
@@ -199,8 +199,6 @@ def _classified(
     version: ModelVersion,
     batched: bool,
 ) -> tuple[Tensor, ...]:
-    if not any(each.classes for each in wanted):
-        return tensors
     return tuple(
         classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
         for t, each in zip(tensors, wanted, strict=True)
