@@ -55,23 +55,19 @@ class Routing:
         target = target_of_url(head.url)
         if target is None or target.model in self._elsewhere:
             return self._asgi_call(state, request, connection)
-        headers = head.fields
         usual = (
             head.method == b"POST"
             and head.version in VERSIONS
-            and b"expect" not in headers
-            and b"content-encoding" not in headers
-            and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
-            and head.unique
+            and head.plain
             and self._admits(head.headers)
         )
         if not usual:
             return self._asgi_call(state, request, connection)
         inference = self._inference
-        call = Call(target, headers, inference, request, connection)
+        call = Call(target, head.fields, inference, request, connection)
         if inference.leaving:
             request.keep_alive = False
-        length = headers.get(b"content-length")
+        length = head.fields.get(b"content-length")
         if length is not None:
             size = int(length)
             if size > inference.body_limit:

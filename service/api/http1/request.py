@@ -25,7 +25,7 @@ class Receiver(Protocol):
 class Head:
     """The head of a request. It does not change, and requests may share it."""
 
-    __slots__ = ("fields", "headers", "keep_alive", "method", "unique", "url", "version")
+    __slots__ = ("fields", "headers", "keep_alive", "method", "plain", "url", "version")
 
     def __init__(
         self, method: bytes, url: bytes, version: str, headers: list[Header], keep_alive: bool
@@ -38,9 +38,14 @@ class Head:
         """Names, in lower case, and values."""
         self.keep_alive = keep_alive
         """True if the client keeps the connection open after the reply."""
-        self.fields = dict(headers)
-        self.unique = len(self.fields) == len(headers)
-        """True if no header appears twice."""
+        self.fields = fields = dict(headers)
+        self.plain = (
+            b"expect" not in fields
+            and b"content-encoding" not in fields
+            and fields.get(b"transfer-encoding", b"chunked") == b"chunked"
+            and len(fields) == len(headers)
+        )
+        """True if the body is sent at once and as it is, and no header appears twice."""
 
     @property
     def continue_expected(self) -> bool:

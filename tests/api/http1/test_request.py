@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.http1.request import Head, Request
+from service.api.http1.request import Head, Header, Request
 
 
 def test_a_new_request_has_only_its_head() -> None:
@@ -22,3 +22,19 @@ def test_a_new_request_has_only_its_head() -> None:
 def test_expect_100_continue_is_recognised(version: str, value: bytes, expected: bool) -> None:
     head = Head(b"POST", b"/", version, [(b"expect", value)], keep_alive=True)
     assert head.continue_expected is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "plain"),
+    [
+        ([], True),
+        ([(b"content-length", b"3"), (b"accept", b"*/*")], True),
+        ([(b"transfer-encoding", b"chunked")], True),
+        ([(b"transfer-encoding", b"gzip, chunked")], False),
+        ([(b"content-encoding", b"gzip")], False),
+        ([(b"expect", b"100-continue")], False),
+        ([(b"accept", b"a"), (b"accept", b"b")], False),
+    ],
+)
+def test_a_plain_request_needs_no_special_care(headers: list[Header], plain: bool) -> None:
+    assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).plain is plain
