@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.http1.known_heads import LONGEST, KnownHeads
+from service.api.http1.known_heads import LONGEST, MOST_HEADERS, KnownHeads
 from service.api.http1.request import Head, Header
 
 
@@ -25,9 +25,10 @@ def test_a_head_is_found_by_its_bytes_with_the_length_of_its_body() -> None:
         (b"x", head(keep_alive=False)),
         (b"x", head((b"transfer-encoding", b"chunked"))),
         (b"x" * (LONGEST + 1), head()),
+        (b"x", head(*[(b"a", b"")] * (MOST_HEADERS + 1))),
     ],
 )
-def test_a_head_that_needs_the_parser_or_is_long_is_not_kept(data: bytes, refused: Head) -> None:
+def test_a_head_that_needs_the_parser_or_is_large_is_not_kept(data: bytes, refused: Head) -> None:
     heads = KnownHeads()
     heads.add(data, refused)
     assert len(heads) == 0 and heads.get(data) is None
