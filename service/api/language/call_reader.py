@@ -7,10 +7,12 @@ from service.engine.generation.tool_syntax import ToolSyntax
 
 
 class CallReader:
-    """Finds the calls in the pieces of one answer, in order, or in the whole answer."""
+    """Finds the calls in the pieces of one answer, in order, or in the whole answer. ``or_object``
+    is True if the answer may be another object in JSON."""
 
-    def __init__(self, syntax: ToolSyntax, tools: Tools) -> None:
-        self._parser = ToolParser(syntax, (function.name for function in tools.functions))
+    def __init__(self, syntax: ToolSyntax, tools: Tools, or_object: bool = False) -> None:
+        names = (function.name for function in tools.functions)
+        self._parser = ToolParser(syntax, names, or_object)
         self._named = tools.named
 
     def piece(self, delta: Delta) -> list[tuple[Delta, CallPiece | None]]:

@@ -56,7 +56,8 @@ class Call:
             return None
         from service.api.language.call_reader import CallReader
 
-        return CallReader(template.tools, self.tools)
+        or_object = self.asked.form is not None and self.tools.choice is ToolChoice.AUTO
+        return CallReader(template.tools, self.tools, or_object)
 
 
 def chat_call(document: dict[str, Any]) -> Call:
@@ -159,14 +160,15 @@ def _of_calls(asked: Asked, tools: Tools, language: "LanguageModel") -> "Grammar
         BadArgument: the schema of a function is not usable, or calls cannot be told from answers of
             the requested form.
     """
+    from service.engine.generation.tool_syntax import form_of, told_apart
+
     syntax = _syntax(asked.model, language)
     required = tools.choice is ToolChoice.REQUIRED
     form = None if required else asked.form
     if form is None and not required:
         return None
-    if form is not None and not syntax.begin:
+    if form is not None and not told_apart(syntax, form):
         raise _not_told_apart(asked.model)
-    from service.engine.generation.tool_syntax import form_of
 
     def made(some: Tools) -> "Grammar":
         return language.grammars.grammar(form_of(syntax, some, language.tokenizer.token, form))
@@ -185,9 +187,9 @@ def _of_calls(asked: Asked, tools: Tools, language: "LanguageModel") -> "Grammar
 
 def _not_told_apart(model: str) -> BadArgument:
     return BadArgument(
-        f'response_format: model "{model}" writes calls as JSON without a mark, which cannot be'
-        ' told from other answers in JSON: set "tool_choice" to "none" for an answer in this form,'
-        ' or to "required" or a function for a call',
+        f'response_format: model "{model}" writes calls as JSON without a mark, or as a list, which'
+        ' cannot be told from other answers in this form: set "tool_choice" to "none" for such an'
+        ' answer, or to "required" or a function for a call',
         "response_format",
     )
 

@@ -25,11 +25,15 @@ class Parsed(NamedTuple):
 
 class ToolParser:
     """Divides one answer into text and calls. Text that only looks like a call, or names a function
-    that was not offered, stays text. The result does not depend on the pieces."""
+    that was not offered, stays text. The result does not depend on the pieces. ``or_object`` is
+    True if the answer may be another object in JSON."""
 
-    def __init__(self, syntax: ToolSyntax, names: Iterable[str]) -> None:
+    def __init__(self, syntax: ToolSyntax, names: Iterable[str], or_object: bool = False) -> None:
         self._syntax = syntax
         self._names = frozenset(names)
+        # Such an object is told from calls that are a list even if the mark is a special token,
+        # which is no part of the text.
+        self._only_listed = or_object and syntax.listed
         # All state: the text that was not read yet, and how far it is understood; the number of
         # calls; whether the object that is read is one of them; whether its arguments are being
         # read; whether only white space came since a call; and what the current piece adds.
@@ -119,6 +123,8 @@ class ToolParser:
         """
         yield from self._reader.next()
         listed = yield from self._reader.literal("[")
+        if self._only_listed and not listed:
+            raise Unreadable
         yield from self._object()
         while listed and (yield from self._reader.next()) == ",":
             self._reader.take()

@@ -42,6 +42,14 @@ def syntax_of(template: str) -> ToolSyntax:
     return PARAMETERS if '"parameters":' in template else PLAIN
 
 
+def told_apart(syntax: ToolSyntax, answer: Form) -> bool:
+    """Return True if calls can be told from answers of a form in JSON. A list of calls may be told
+    from an object only: the mark before it may be a special token, which is no part of the text."""
+    if syntax.listed:
+        return bool(json.loads(answer.text).get("type") == "object")
+    return bool(syntax.begin)
+
+
 def form_of(
     syntax: ToolSyntax,
     tools: Tools,

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from service.api.language.openai_calls import chat_call, completion_call
+from service.api.protocol.openai_answers import Whole
 from service.core.errors import BadArgument, InputRejected
+from service.core.generation import FinishReason
 from service.engine.generation.chat_template import ChatTemplate
 from service.engine.generation.language_model import LanguageModel
 from tests.engine.generation.language import TEMPLATE, TOOL_TEMPLATE
@@ -87,6 +89,28 @@ def test_calls_without_a_mark_cannot_be_told_from_answers_in_json(tiny: Language
         assert found.constraint is not None
     text = {**asked, "response_format": {"type": "text"}}
     assert chat_call(text).prompts(model)[0].constraint is None
+
+
+@pytest.mark.parametrize(("choice", "form"), [("auto", True), ("auto", False), ("required", True)])
+def test_an_object_that_looks_like_a_call_is_an_answer_if_it_may_be_one(
+    tiny: LanguageModel, choice: str, form: bool
+) -> None:
+    model = with_template(tiny, "{{ tools }}[TOOL_CALLS]")
+    asked = {**CHAT, "tools": TOOLS, "tool_choice": choice}
+    call = chat_call({**asked, "response_format": FORMAT} if form else asked)
+    call.prompts(model)
+    reader = call.reader(model)
+    assert reader is not None
+    found = reader.whole(Whole('{"name": "now"}', 5, (), FinishReason.STOP))
+    assert bool(found.calls) == (choice == "required" or not form)
+
+
+def test_calls_in_a_list_cannot_be_told_from_other_lists(tiny: LanguageModel) -> None:
+    model = with_template(tiny, "{{ tools }}[TOOL_CALLS]")
+    names = {"type": "array", "items": {"properties": {"name": {"const": "now"}}}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": names}}
+    with pytest.raises(BadArgument, match='set "tool_choice" to "none"'):
+        chat_call({**CHAT, "tools": TOOLS, "response_format": form}).prompts(model)
 
 
 @pytest.mark.parametrize("choice", ["auto", "required"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.generation import CallPiece, ToolCall
-from service.engine.generation.tool_parser import Parsed, ToolParser
+from service.engine.generation.tool_parser import Parsed, ToolParser, joined
 from service.engine.generation.tool_syntax import LISTED, PARAMETERS, PLAIN, TAGGED, ToolSyntax
 
 SUM = ToolCall("sum", '{"a": 1, "b": [2, 3]}')
@@ -110,6 +110,27 @@ def test_a_call_stays_a_call_if_the_answer_ends_or_goes_on_otherwise(
     syntax: ToolSyntax, text: str, shown: str, calls: Calls, size: int
 ) -> None:
     assert parsed(syntax, cut(text, size)) == (shown, calls)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    ("syntax", "text", "calls"),
+    [
+        (LISTED, CALL, []),
+        (LISTED, f"[TOOL_CALLS]{CALL}", []),
+        (LISTED, f"[TOOL_CALLS][{CALL}]", [SUM]),
+        (LISTED, f"[{CALL}]", [SUM]),
+        (TAGGED, CALL, []),
+        (TAGGED, f"{TAG}{CALL}{END}", [SUM]),
+    ],
+)
+def test_an_object_that_looks_like_a_call_is_text_if_the_answer_may_be_an_object(
+    syntax: ToolSyntax, text: str, calls: Calls, size: int
+) -> None:
+    parser = ToolParser(syntax, ["sum"], or_object=True)
+    found = [*(parser.push(each) for each in cut(text, size)), parser.flush()]
+    assert joined(piece for each in found for piece in each.calls) == tuple(calls)
+    assert "".join(each.text for each in found) == ("" if calls else text)
 
 
 def test_text_and_arguments_are_returned_at_once() -> None:

@@ -110,7 +110,7 @@ def test_random_tokens_form_a_call_or_an_answer(
     for seed in range(40):
         sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammar.copy())
         text = random_text(tokenizer, sampler, seed)
-        parser = ToolParser(syntax, ["order"])
+        parser = ToolParser(syntax, ["order"], or_object=True)
         first, last = parser.push(text), parser.flush()
         calls = joined(first.calls + last.calls)
         seen.add(bool(calls))
