@@ -252,14 +252,24 @@ async def respond(
     return response
 
 
-async def collected(answers: Answers, exchange: Exchange, receive: Receive) -> list[Whole]:
-    """Return all answers of a request when they are complete.
+async def collected(
+    answers: Answers,
+    exchange: Exchange,
+    receive: Receive,
+    then: Callable[[list[Whole]], list[Whole]] | None = None,
+) -> list[Whole]:
+    """Return all answers of a request when they are complete. ``then`` changes them, in a thread.
 
     Raises:
         QuantserveError: one of the answers failed.
         ClientGone: the client disconnected.
     """
-    found = await until_gone(whole(exchange.streams), receive)
+
+    async def work() -> list[Whole]:
+        found = await whole(exchange.streams)
+        return found if then is None else await asyncio.to_thread(then, found)
+
+    found = await until_gone(work(), receive)
     if found is None:
         raise ClientGone
     answers.conclude(exchange)

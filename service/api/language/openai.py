@@ -4,6 +4,7 @@ Source: https://platform.openai.com/docs/api-reference
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -24,7 +25,7 @@ from service.api.language.event_stream import DONE, event
 from service.api.language.openai_calls import Call, chat_call, completion_call
 from service.api.protocol import openai_answers, openai_errors
 from service.api.protocol.json_body import body_docs
-from service.api.protocol.openai_answers import Head, Json
+from service.api.protocol.openai_answers import Head, Json, Whole
 from service.api.protocol.openai_chat import ChatRequest
 from service.api.protocol.openai_requests import Asked, CompletionRequest
 from service.core.errors import QuantserveError
@@ -84,12 +85,11 @@ async def _answer(answers: Answers, request: Request, understand: Understand) ->
         if call.asked.stream:
             events = _events(exchange, call, head, echo, readers)
             return await streamed(answers, exchange, events, request.receive, openai_errors.body)
-        found = await collected(answers, exchange, request.receive)
+        then = partial(_read, readers) if any(readers) else None
+        found = await collected(answers, exchange, request.receive, then)
         counted = _usage(exchange, call, sum(each.tokens for each in found))
         for place, before in enumerate(echo):
             found[place] = found[place]._replace(text=before + found[place].text)
-        for place, reader in enumerate(readers):
-            found[place] = reader.whole(found[place]) if reader else found[place]
         return JSONResponse(call.form.whole(head, found, counted))
 
     return await respond(answers, exchange, work, refused)
@@ -99,6 +99,12 @@ def refused(error: QuantserveError) -> Response:
     """Return the response for an error, in the format of OpenAI's API."""
     status, headers = openai_errors.status(error), openai_errors.headers(error)
     return JSONResponse(openai_errors.body(error), status, headers)
+
+
+def _read(readers: Sequence["CallReader | None"], answers: Sequence[Whole]) -> list[Whole]:
+    """Return answers with their calls separated from the text. A long one takes milliseconds."""
+    pairs = zip(readers, answers, strict=True)
+    return [reader.whole(each) if reader else each for reader, each in pairs]
 
 
 async def _events(
