@@ -380,7 +380,8 @@ class Connection:
         self._headers = None
         version = parser.get_http_version()
         old = version == "1.0"
-        keep_alive = offers_keep_alive(headers) if old else parser.should_keep_alive()
+        # After a request that closes the connection, the parser reads nothing more.
+        keep_alive = parser.should_keep_alive() and (not old or offers_keep_alive(headers))
         request = Request(Head(parser.get_method(), self._url, version, headers, keep_alive))
         self.state = TRANSITIONS[self.state][_HEAD_COMPLETE]
         self._began = self._now

@@ -119,6 +119,14 @@ def test_the_connection_stays_open_if_both_sides_allow_it(request_: bytes, keeps
     assert [request.head.url for request in connection.requests] == ([b"/a"] if keeps else [])
 
 
+@pytest.mark.parametrize("option", [b"keep-alive", b"keep-alive\t", b"keep-alive ,", b"Keep-Alive"])
+def test_a_connection_stays_open_only_if_the_parser_reads_on(option: bytes) -> None:
+    line = b"1.0\r\nConnection: " + option + b"\r\n"
+    connection = opened(GET.replace(b"1.1\r\n", line) + GET)
+    answer(connection)  # the oldest httptools does not know an option before a tab
+    assert (connection.state is State.CLOSING) is (len(connection.requests) == 0)
+
+
 def test_http_1_0_gets_no_100_continue() -> None:
     asks = post("/", b"x", Expect="100-continue")
     assert opened(asks).requests[0].head.continue_expected
