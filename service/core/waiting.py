@@ -13,6 +13,12 @@ FADES = 0.95
 """Weight of a run relative to the run after it: about the last twenty runs count."""
 
 
+def until_room(wait: float) -> float:
+    """Return the seconds after which a full queue probably has room, from the ``wait`` of a request
+    at its end."""
+    return wait / 2
+
+
 class WaitEstimate:
     """Estimates waiting times in seconds, from the runs of ``instances`` parallel instances. A run
     has up to ``preferred_rows`` rows."""

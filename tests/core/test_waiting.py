@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.core.waiting import WaitEstimate
+from service.core.waiting import WaitEstimate, until_room
 
 RUNS = st.lists(st.tuples(st.integers(1, 64), st.floats(0, 100)), max_size=60)
 
@@ -105,3 +105,7 @@ def test_a_wait_is_never_negative_and_grows_with_the_queue(
     for rows, seconds in runs:
         estimate.ran(rows, seconds)
     assert 0 <= estimate.wait(ahead, 1) <= estimate.wait(ahead + 1, 1) + 1e-9
+
+
+def test_a_full_queue_has_room_before_its_last_request_has_its_turn() -> None:
+    assert until_room(3.0) == 1.5

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.api.language.answers import Answers, respond
-from service.api.protocol.errors import status_of
+from service.api.protocol import openai_errors
 from service.api.text.embeddings import TEXTS, body
-from service.core.errors import QuantserveError, QueueFull
+from service.core.errors import QuantserveError
 from service.core.texts import Task
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ async def _answer(
 
 
 def refused(error: QuantserveError) -> Response:
-    """Return the response for an error, in TEI's format."""
-    status = 429 if isinstance(error, QueueFull) else status_of(error)
+    """Return the response for an error, in TEI's format. A full queue is 429, as with OpenAI."""
+    status = openai_errors.status(error)
     kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
-    return JSONResponse({"error": str(error), "error_type": kind}, status)
+    content = {"error": str(error), "error_type": kind}
+    return JSONResponse(content, status, openai_errors.headers(error))

@@ -22,7 +22,7 @@ from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays
-from service.core.waiting import WaitEstimate
+from service.core.waiting import WaitEstimate, until_room
 from service.engine.generation.answer import Answer
 from service.engine.generation.lane import Job, Lane, News, Report, Shared
 from service.engine.generation.language_model import LanguageModel
@@ -146,7 +146,7 @@ class GenerationBatcher:
                 shared.waiting.admit(entry)
                 shared.news.notify_all()
         except QueueFull as full:
-            full.retry_after = self.waiting * self._pace.pace / 2
+            full.retry_after = until_room(self.waiting * self._pace.pace)
             raise
         self._entries[job] = entry
         self._watch.begin()

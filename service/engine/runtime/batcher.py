@@ -25,7 +25,7 @@ from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
-from service.core.waiting import WaitEstimate
+from service.core.waiting import WaitEstimate, until_room
 from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.execution import Control, Execution, Instance, Unheeded
 from service.engine.runtime.parts import Asked, Part, Parts
@@ -289,7 +289,7 @@ class DynamicBatcher:
         try:
             self._queue.push(entry, admitted)
         except QueueFull as full:
-            full.retry_after = self._wait(entry.priority) / 2
+            full.retry_after = until_room(self._wait(entry.priority))
             raise
         self._wake()
 

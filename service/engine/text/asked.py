@@ -46,6 +46,11 @@ class Asked:
         self._over = False
 
     @property
+    def missing(self) -> int:
+        """The number of texts that have not been run."""
+        return self._missing
+
+    @property
     def counted(self) -> int:
         """The number of tokens of all texts."""
         return sum([len(each.ids) for each in self.tokens])

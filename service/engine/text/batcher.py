@@ -21,9 +21,11 @@ from service.core.errors import (
     ShuttingDown,
 )
 from service.core.ledger import Mark
+from service.core.queue_limit import is_full
 from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.core.texts import MOST_CHARACTERS, MOST_TEXTS, Group, Prompt, Task, TextOptions
+from service.core.waiting import WaitEstimate, until_room
 from service.engine.runtime.replies import Reply
 from service.engine.runtime.split_batcher import TensorBatcher
 from service.engine.text.asked import Asked, GroupReply, Ready, groups
@@ -71,12 +73,13 @@ class TextBatcher:
         self._thread = ThreadPoolExecutor(1, f"{label[0]} tokens")
         self._groups = 2 * inner.instances
         # All mutable state: the requests without an answer; the requests with texts to tokenise;
-        # whether the thread is busy; whether the batcher is closed; and the future that callers of
-        # ``drain`` wait for.
+        # whether the thread is busy; whether the batcher is closed; the time from one answer to the
+        # next while requests wait; and the future that callers of ``drain`` wait for.
         self._open: set[Asked] = set()
         self._waiting: deque[Asked] = deque()
         self._busy = False
         self._closed = False
+        self._pace = WaitEstimate(inner.instances, policy.preferred_rows)
         self._drained: asyncio.Future[None] | None = None
 
     @property
@@ -127,7 +130,8 @@ class TextBatcher:
         terms ask for.
 
         Raises:
-            QueueFull: the limit of requests without an answer is reached.
+            QueueFull: the limit of requests without an answer is reached. Less urgent requests do
+                not count towards it, up to twice the limit in all.
             InputRejected: there are too many texts, a text is too long, a list of tokens is empty,
                 or the request asks for more dimensions than the embedding has.
             ShuttingDown: the batcher is closed.
@@ -136,11 +140,7 @@ class TextBatcher:
             raise ShuttingDown(f"{self._label} is being unloaded")
         self._check(prompts)
         self.model.check(options)
-        if len(self._open) >= self._policy.max_queue:
-            raise QueueFull(
-                f"{self._label}: {len(self._open)} requests in text are not answered yet, which"
-                " is the limit"
-            )
+        self._check_room(terms.priority)
         asked = Asked(prompts, terms, options, reply)
         self._open.add(asked)
         self._waiting.append(asked)
@@ -177,6 +177,20 @@ class TextBatcher:
         self._waiting.clear()
         self._thread.shutdown(wait=False)
 
+    def _check_room(self, priority: int) -> None:
+        count, limit = len(self._open), self._policy.max_queue
+        if count < limit:
+            return
+        ahead = [each for each in self._open if each.terms.priority <= priority]
+        if is_full(limit, count, count - len(ahead)):
+            full = QueueFull(
+                f"{self._label}: {count} requests in text are not answered yet, the limit is"
+                f" {limit}"
+            )
+            texts = sum([each.missing for each in ahead])
+            full.retry_after = until_room(texts * self._pace.pace)
+            raise full
+
     def _check(self, prompts: Sequence[Prompt]) -> None:
         if not 0 < len(prompts) <= MOST_TEXTS:
             raise InputRejected(
@@ -194,9 +208,10 @@ class TextBatcher:
     # Tokens.
 
     def _next(self) -> None:
-        """Pass some texts of each waiting request to the thread, in the order of the requests."""
+        """Pass some texts of each waiting request to the thread, the most urgent requests first."""
         if self._closed:
             return
+        self._waiting = deque(sorted(self._waiting, key=lambda asked: asked.terms.priority))
         slices, left = list[_Slice](), SLICE
         again = list[Asked]()
         while self._waiting and left > 0:
@@ -297,6 +312,7 @@ class TextBatcher:
     def _resolve(self, asked: Asked, result: Arrays | QuantserveError) -> None:
         asked.resolve(result)
         self._forget(asked)
+        self._pace.finished(len(asked.prompts), self._loop.time(), bool(self.waiting))
 
     def _forget(self, asked: Asked) -> None:
         asked.close()

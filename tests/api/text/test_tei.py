@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from service.api.text.tei import refused
+from service.core.errors import QueueFull
 from tests import tiny_texts
 from tests.api.text.served import infer_texts, text_server
 from tests.inprocess import Served
@@ -78,6 +80,14 @@ async def test_errors_have_the_form_of_tei(tiny: Served) -> None:
     assert "nobody" in found["error"]
     found = await ask(tiny, "/predict", 400, inputs=["a", "b", "c"])
     assert "list of lists" in found["error"]
+
+
+async def test_a_full_queue_is_an_overload_with_the_seconds_to_wait() -> None:
+    full = QueueFull("full")
+    full.retry_after = 2.5
+    response = refused(full)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "3")
+    assert json.loads(bytes(response.body))["error_type"] == "Overloaded"
 
 
 async def test_requests_must_name_the_model_if_there_are_several(tmp_path: Path) -> None:

@@ -144,6 +144,46 @@ async def test_a_full_queue_refuses_requests(make: Callable[..., Tiny]) -> None:
     await tiny.submit(TEXTS * 20)  # many more groups than the limit of the queue
 
 
+async def test_less_urgent_requests_do_not_keep_urgent_ones_out(make: Callable[..., Tiny]) -> None:
+    tiny = make(settings={"batching": {"max_queue_size": 2}})
+    replies = [tiny.submit(["dog"], Terms(priority=3)) for _ in range(2)]
+    with pytest.raises(QueueFull):
+        tiny.submit(["dog"], Terms(priority=3))
+    replies += [tiny.submit(["dog"], Terms(priority=1)) for _ in range(2)]
+    with pytest.raises(QueueFull):
+        tiny.submit(["dog"], Terms(priority=1))
+    await asyncio.gather(*replies)
+
+
+async def test_urgent_requests_are_tokenized_first(make: Callable[..., Tiny]) -> None:
+    tiny = make(settings={"batching": {"combine": "never"}})
+    ended = list[str]()
+    for name, priority in (("late", 3), ("urgent", 1)):
+        reply = tiny.submit(["dog " * 10_000], Terms(priority=priority), TextOptions(truncate=True))
+        reply.add_done_callback(lambda _, name=name: ended.append(name))  # type: ignore[misc]
+    await tiny.batcher.drain()
+    await asyncio.sleep(0)
+    assert ended == ["urgent", "late"]
+
+
+async def test_a_full_queue_says_when_it_has_room(make: Callable[..., Tiny]) -> None:
+    # Each request has a run of its own, so that others wait while one is answered.
+    tiny = make(settings={"batching": {"max_queue_size": 20, "combine": "never"}})
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*[tiny.submit(["dog"]) for _ in range(20)])
+    took = asyncio.get_running_loop().time() - began
+    replies = [tiny.submit(["dog"] * 2, Terms(priority=3)) for _ in range(20)]
+    with pytest.raises(QueueFull) as full:
+        tiny.submit(["dog"], Terms(priority=3))
+    # Half of the time that the waiting texts take: twice as many as before.
+    assert 0 < full.value.retry_after < 2 * took
+    replies += [tiny.submit(["dog"]) for _ in range(20)]
+    with pytest.raises(QueueFull) as urgent:
+        tiny.submit(["dog"])
+    assert urgent.value.retry_after == pytest.approx(full.value.retry_after / 2)
+    await asyncio.gather(*replies)
+
+
 async def test_a_drain_waits_for_texts_that_are_not_tokenized_yet(
     make: Callable[..., Tiny],
 ) -> None:
