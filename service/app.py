@@ -223,9 +223,14 @@ class Server:
             await self._plane(scope, receive, send)
 
     def begin_stop(self) -> None:
-        """Fail readiness, send ``Connection: close``, end event streams, and cancel swaps that have
-        not switched. Requests are still answered."""
+        """Fail readiness, send ``Connection: close``, and end what would delay the stop. Requests
+        are still answered."""
         self._inference.leaving = True
+        self.end_changes()
+
+    def end_changes(self) -> None:
+        """End event streams, and cancel swaps that have not switched. Requests are still
+        answered."""
         self._watchers.close()
         self.repository.begin_stop()
 
@@ -260,7 +265,7 @@ class Server:
         files = ThreadPoolExecutor(FILE_THREADS, "files")
         asyncio.get_running_loop().set_default_executor(files)
         if self._fleet and self._shared:
-            await self._fleet.start(self._shared)
+            await self._fleet.start(self._shared, self.end_changes)
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(_tell_failure)
         if self._crashes.total:

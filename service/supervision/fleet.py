@@ -302,7 +302,11 @@ class Fleet:
     def _pass_on(self) -> None:
         while self._passed_on < len(self._signals):
             self._board.set_stopping()
-            # The first signal drains the workers that share the port. They need the others for it.
+            # The first signal drains the workers that share the port. They need the others for it,
+            # which only end what would delay them.
+            if not self._passed_on:
+                for worker in self._owning:
+                    worker.tell({"event": "stop"})
             for worker in self._workers if self._passed_on else self._sharing:
                 worker.signal(self._signals[self._passed_on])
             self._passed_on += 1

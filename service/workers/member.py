@@ -46,12 +46,14 @@ class Member(asyncio.Protocol):
         self._lines = Lines()
         self._numbers = count(1)
         # All mutable state: the channel; the callbacks that carry out changes, return the served
-        # versions and the metrics; the running changes; the open proposals and scrapes; the answer
-        # expected from the supervisor; and the models whose changes another worker counts.
+        # versions and the metrics, and handle the beginning of the stop; the running changes; the
+        # open proposals and scrapes; the answer expected from the supervisor; and the models whose
+        # changes another worker counts.
         self._transport: asyncio.WriteTransport | None = None
         self._carry_out: CarryOut | None = None
         self._standing: Standing | None = None
         self._page: Callable[[], Page] = dict
+        self._stop: Callable[[], None] = lambda: None
         self._ballots: dict[int, Ballot] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: dict[int, asyncio.Event] = {}
@@ -62,10 +64,16 @@ class Member(asyncio.Protocol):
         self.following: set[str] = set()
 
     async def start(
-        self, carry_out: CarryOut, standing: Standing, page: Callable[[], Page]
+        self,
+        carry_out: CarryOut,
+        standing: Standing,
+        page: Callable[[], Page],
+        stop: Callable[[], None],
     ) -> None:
-        """Connect, and start the heartbeat of the event loop."""
+        """Connect, and start the heartbeat of the event loop. ``stop`` is called in a dedicated
+        worker when the other workers begin to stop."""
         self._carry_out, self._standing, self._page = carry_out, standing, page
+        self._stop = stop
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_unix_connection(lambda: self, sock=self.seat.channel)
         self._transport = transport
@@ -161,6 +169,8 @@ class Member(asyncio.Protocol):
         elif event == "finished":
             if (finished := self._finished.get(message["proposal"])) is not None:
                 finished.set()
+        elif event == "stop":
+            self._stop()
         elif event == "collect":
             self.tell({"event": "page", "page": self._page()})
         elif event == "merged":

@@ -1,7 +1,7 @@
 """Wires the parts of a server that are shared with other workers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,10 @@ class Fleet:
         """True if this worker accepts connections only when it is ready."""
         return self.member.seat.late
 
-    async def start(self, metrics: SharedMetrics) -> None:
-        """Connect to the supervisor and start to take part in changes."""
-        await self.member.start(self.repository.carry_out, self.repository.standing, metrics.page)
+    async def start(self, metrics: SharedMetrics, stop: Callable[[], None]) -> None:
+        """Connect to the supervisor and start to take part in changes. ``stop``: see ``Member``."""
+        carry_out, standing = self.repository.carry_out, self.repository.standing
+        await self.member.start(carry_out, standing, metrics.page, stop)
 
     async def ready(self) -> None:
         """Wait until the required number of workers have been ready."""

@@ -309,6 +309,27 @@ def test_sigterm_waits_for_the_answers_of_the_model(models: Path) -> None:
         assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
+def test_sigterm_cancels_a_swap_that_has_not_switched(models: Path) -> None:
+    tiny_models.counting(models, toml=tiny_models.ONE_THREAD + OWN)
+    folder = models / "counting"
+    with served(models, own=2) as it, Line(it.port) as swap, Line(it.port) as events:
+        watch = post("/admin/models/counting/events", b"", "GET", X_API_Key=KEY)
+        events.socket.sendall(watch)
+        shutil.copytree(folder / "1", folder / "2")
+        # Its golden set takes longer than the test.
+        np.savez(folder / "golden.npz", **{"inputs/n": [2**40], "outputs/y": [2**40]})
+        body = json.dumps({"version": 2}).encode()
+        swap.socket.sendall(post("/admin/models/counting/swap", body, X_API_Key=KEY))
+        log, loading = models.parent / "log", "model counting version 2 is LOADING"
+        until(lambda: loading in log.read_text(), "it does not load")
+        signalled = monotonic()
+        it.process.terminate()
+        found = swap.read()
+        assert found.status == 503 and "nothing was changed" in found.json["error"]
+        assert it.process.wait(PATIENCE) == 0
+        assert monotonic() - signalled < 10
+
+
 def test_answers_say_that_the_connection_ends_while_the_server_stops(models: Path) -> None:
     with served(models, "--drain-delay", "3") as it, Line(it.port) as own, Line(it.port) as other:
         for line in (own, other):
