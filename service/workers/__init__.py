@@ -5,6 +5,7 @@ ballot      one worker's part in a change of all workers
 repository  the models of this worker, changed together with those of the others
 handover    passes connections to workers that have fewer
 forwarding  forwards requests for models with a dedicated worker
+tasks       the models that have a task, in all workers
 own_worker  a dedicated worker, as another worker sees it
 line        a connection to it
 received    the application of a dedicated worker

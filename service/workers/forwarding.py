@@ -26,6 +26,7 @@ from service.core.errors import UNANSWERED, NotReady, QuantserveError, ShuttingD
 from service.core.sizes import HERE_BYTES
 from service.workers.line import Lost
 from service.workers.own_worker import OwnWorker
+from service.workers.tasks import Tasks
 
 OF_A_MODEL = re.compile(
     r"/(?:v1/models|v2/models|v2/repository(?:/[^/]+)?/models|admin/models)/([^/:]+)(?:[/:].*)?"
@@ -33,7 +34,7 @@ OF_A_MODEL = re.compile(
 """Paths with the name of a model."""
 NAMED_IN_BODY: Mapping[str, Callable[[QuantserveError], Response]] = {
     **dict.fromkeys([*OPENAI_PATHS, "/v1/embeddings"], openai.refused),
-    **dict.fromkeys(["/embed", "/predict", "/rerank"], tei.refused),
+    **dict.fromkeys(tei.TASKS, tei.refused),
 }
 """Paths of requests whose JSON names the model as "model", and the form of their errors."""
 INDEX = re.compile(r"/v2/repository(?:/[^/]+)?/index")
@@ -56,19 +57,22 @@ Unanswered = Callable[[], None]
 
 class Forwarding:
     """The application. ``app`` answers requests for the models of this worker, and ``workers`` has
-    the workers of other models by name. Bodies that must be read to find the model are read within
-    ``limits``, if their sender is admitted."""
+    the workers of other models by name. ``tasks`` finds the model for a request that needs none to
+    be named. Bodies that must be read to find the model are read within ``limits``, if their sender
+    is admitted."""
 
     def __init__(
         self,
         app: App,
         workers: Mapping[str, OwnWorker],
+        tasks: Tasks,
         limits: Limits,
         admits: Admits,
         unanswered: Unanswered,
     ) -> None:
         self._app = app
         self._workers = workers
+        self._tasks = tasks
         self._limits = limits
         self._admits = admits
         self._unanswered = unanswered
@@ -94,12 +98,12 @@ class Forwarding:
             await self._pass_on(self._workers[named[1]], scope, receive, send)
         elif method == "POST" and path in NAMED_IN_BODY and self._admits(scope["headers"]):
             body = await self._body(scope, receive)
-            worker = await self._named_in(body)
+            worker = await self._asked_in(body, scope)
             receive = read_again(body, receive)
             if worker is not None:
                 await self._pass_on(worker, scope, receive, send)
             else:
-                # Without a name, and with JSON that is not valid, this worker answers.
+                # With JSON that is not valid, this worker answers.
                 await self._app(scope, receive, send)
         elif OF_ALL.fullmatch(f"{method} {path}"):
             await self._answer_together(scope, await self._body(scope, receive), send)
@@ -123,11 +127,14 @@ class Forwarding:
                 raise
             raise ShuttingDown(UNANSWERED) from None
 
-    async def _named_in(self, body: bytes) -> OwnWorker | None:
+    async def _asked_in(self, body: bytes, scope: Scope) -> OwnWorker | None:
+        """Return the dedicated worker of the model that a body asks for, if it has one."""
         if len(body) > HERE_BYTES:
-            name = await asyncio.to_thread(_field, body, "model")
+            name = await asyncio.to_thread(_field, body, "model", "")
         else:
-            name = _field(body, "model")
+            name = _field(body, "model", "")
+        if name is None and (task := tei.TASKS.get(scope["path"])) is not None:
+            name = await self._tasks.only(task, scope["headers"])
         return self._workers.get(name) if isinstance(name, str) else None
 
     async def _answer_together(self, scope: Scope, body: bytes, send: Send) -> None:
@@ -163,13 +170,14 @@ class Forwarding:
             return bytes(await arrived(Request(scope, receive), headers, self._limits, grown))
 
 
-def _field(body: bytes, name: str) -> Any:
-    """Return a field of a JSON object; None without it, and for a body that is no JSON object."""
+def _field(body: bytes, name: str, invalid: str | None = None) -> Any:
+    """Return a field of a JSON object; None without it, ``invalid`` if the body is no JSON
+    object."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
-    return found.get(name) if isinstance(found, dict) else None
+        return invalid
+    return found.get(name) if isinstance(found, dict) else invalid
 
 
 def _both(one: Answer, other: Answer) -> Answer:

@@ -19,6 +19,7 @@ from service.workers.own_worker import OwnWorker
 from service.workers.pages import SharedMetrics
 from service.workers.received import AnswerMessage, Received
 from service.workers.repository import REGIONS, SharedRepository
+from service.workers.tasks import Tasks
 
 if TYPE_CHECKING:
     from service.engine.host.shared_memory import Regions
@@ -103,7 +104,8 @@ class Fleet:
             return Received(app, answer_message)
         if not self.others:
             return app
-        return Forwarding(app, self.others, limits, admits, unanswered)
+        tasks = Tasks(self.repository, self.others)
+        return Forwarding(app, self.others, tasks, limits, admits, unanswered)
 
     def forward(self, model: str) -> App | None:
         """Return the ASGI application that forwards requests for a model; None if this worker

@@ -25,7 +25,7 @@ from tritonclient import grpc as triton_grpc
 from tritonclient import http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from tests import tiny_models
+from tests import tiny_models, tiny_texts
 from tests.engine.generation import tiny_llama
 from tests.patience import PATIENCE, until
 from tests.repositories import golden, put, scale
@@ -384,6 +384,24 @@ def test_a_language_model_streams_and_stops_when_its_client_leaves(models: Path)
         (path,) = ["/v2/models/chat/generate"]
         found = it.ask(post(path, b'{"text_input": "dog", "parameters": {"max_tokens": 4}}'))
         assert found.status == 200 and found.json["model_name"] == "chat"
+
+
+def test_teis_routes_find_the_only_model_with_the_task(models: Path) -> None:
+    tiny_texts.embedder(models / "emb/1")
+    tiny_texts.reranker(models / "rank/1")
+    (models / "emb/model.toml").write_text(OWN)
+    with served(models, own=2) as it:
+        embed, texts = b'{"inputs": ["dog"]}', b'{"query": "dog", "texts": ["sea"]}'
+        found = it.ask(post("/embed", embed))
+        assert found.status == 200 and len(found.json[0]) == tiny_texts.WIDTH
+        assert it.ask(post("/rerank", texts)).status == 200
+        missing = it.ask(post("/predict", embed))
+        assert missing.status == 503 and "classification" in missing.json["error"]
+        shutil.copytree(models / "emb/1", models / "other/1")
+        assert it.change("/v2/repository/models/other/load", {}).status == 200
+        several = it.ask(post("/embed", embed))
+        assert several.status == 400 and '"emb", "other"' in several.json["error"]
+        assert it.ask(post("/embed", b'{"model": "other", "inputs": "a"}')).status == 200
 
 
 def test_grpc_reaches_the_model(models: Path) -> None:

@@ -13,9 +13,11 @@ from service.api.transport.arrival import Limits
 from service.api.transport.collected import collected
 from service.api.transport.traffic import Traffic
 from service.core.errors import NotReady
+from service.core.texts import Task
 from service.workers import forwarding
 from service.workers.forwarding import Forwarding, merged
 from service.workers.line import Lost
+from service.workers.tasks import Tasks
 
 NAMES = st.lists(st.sampled_from("abcdef"), unique=True)
 
@@ -45,6 +47,16 @@ class Stub:
         await send({"type": "http.response.body", "body": found})
 
 
+class Known(Tasks):
+    """The model that is the only one with a task."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+
+    async def only(self, task: Task, headers: Any) -> str | None:
+        return self.name
+
+
 async def ask(
     method: str,
     path: str,
@@ -52,11 +64,12 @@ async def ask(
     own: Stub | None = None,
     here: Stub | None = None,
     unanswered: Callable[[], None] = lambda: None,
+    only: str | None = None,
 ) -> Any:
     worker, app = own or Stub("own"), here or Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {worker.model: worker}
-    it = Forwarding(app.answer, workers, limits, lambda _: True, unanswered)
+    it = Forwarding(app.answer, workers, Known(only), limits, lambda _: True, unanswered)
     scope = {"type": "http", "method": method, "path": path, "headers": []}
     answer = await collected(it, scope, body)
     length = dict(answer.headers)[b"content-length"]
@@ -102,6 +115,19 @@ async def test_other_paths_stay_here(path: str) -> None:
 async def test_a_body_that_names_the_model_goes_to_its_worker(body: bytes, name: str) -> None:
     for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/embed"):
         assert await ask("POST", path, body) == (200, [name, body.decode()])
+
+
+async def test_a_body_without_a_model_goes_to_the_only_model_with_the_task() -> None:
+    for path, body, name in [
+        ("/embed", b'{"inputs": "a"}', "own"),
+        ("/rerank", b'{"model": null}', "own"),
+        ("/embed", b'{"model": "other"}', "here"),
+        ("/embed", b"{", "here"),
+        ("/embed", b"[]", "here"),
+        ("/v1/embeddings", b"{}", "here"),
+    ]:
+        assert await ask("POST", path, body, only="own") == (200, [name, body.decode()])
+    assert await ask("POST", "/embed", b"{}", only="other") == (200, ["here", "{}"])
 
 
 async def test_a_body_beyond_the_limit_is_refused() -> None:
@@ -156,7 +182,7 @@ async def test_private_headers_of_a_client_are_removed() -> None:
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {"own": own}
     here = Stub("here").answer
-    it = Forwarding(here, workers, limits, lambda _: True, lambda: None)
+    it = Forwarding(here, workers, Known(None), limits, lambda _: True, lambda: None)
     headers = [(b"x-quantserve-client", b"forged 1"), (b"a", b"b")]
     scope = {"type": "http", "method": "GET", "path": "/v2/models/own", "headers": headers}
     await collected(it, scope, b"")
@@ -167,7 +193,7 @@ async def test_a_body_is_not_read_for_a_client_without_a_key() -> None:
     here = Stub("here")
     limits = Limits(1000, 5.0, Traffic(10**6))
     workers: Any = {"own": Stub("own")}
-    it = Forwarding(here.answer, workers, limits, lambda _: False, lambda: None)
+    it = Forwarding(here.answer, workers, Known(None), limits, lambda _: False, lambda: None)
     scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
     answer = await collected(it, scope, b'{"model": "own"}')
     assert orjson.loads(answer.body)[0] == "here"

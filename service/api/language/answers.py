@@ -23,7 +23,6 @@ from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
 from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered
 from service.core.generation import Delta, GenerationRequest, Token
-from service.core.lifecycle import State
 from service.core.memory_budget import Reservation
 from service.engine.generation.stream import Stream
 from service.engine.repository.repository import ModelRepository
@@ -86,7 +85,7 @@ class Answers:
         traced: bool = False,
     ) -> None:
         self._traced = traced
-        self._repository = repository
+        self.repository = repository
         self._limits = limits
         self._observe = observe
         self._ids = itertools.count(1)
@@ -96,11 +95,6 @@ class Answers:
     def memory(self) -> Callable[[int], Reservation | None]:
         """The function that reserves bytes for answers."""
         return self._limits.traffic.outputs
-
-    def serving(self) -> list[ModelVersion]:
-        """Return the serving versions that are ready."""
-        found = (model.serving for model in self._repository)
-        return [each for each in found if each is not None and each.state is State.READY]
 
     def open(self, request: Request, protocol: str) -> Exchange:
         """Return the exchange of a new request."""
@@ -155,7 +149,7 @@ class Answers:
         Raises:
             NotFound, NotReady: the version does not exist, or it is not ready.
         """
-        exchange.version = self._repository.version(model, number)
+        exchange.version = self.repository.version(model, number)
         return exchange.version
 
     def _enter(
@@ -190,7 +184,7 @@ class Answers:
         version, model = exchange.version, exchange.model
         number = version.number if version else 0
         # Only names of existing models become labels: else clients could grow the metrics.
-        known = model if model in self._repository.models else ""
+        known = model if model in self.repository.models else ""
         answered = exchange.rows or len(exchange.streams)
         rows = answered if exchange.outcome is Outcome.OK else 0
         seconds = perf_counter() - exchange.started

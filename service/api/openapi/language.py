@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from service.core.lifecycle import State
+from service.api.text.choosing import with_task
 from service.core.texts import Task
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.version import ModelVersion
 
 TAGS = frozenset({"OpenAI", "generate"})
 Document = dict[str, Any]
@@ -17,21 +16,12 @@ Document = dict[str, Any]
 
 def language_models(repository: ModelRepository) -> list[tuple[str, str]]:
     """Return the name and version of each serving language model."""
-    return [(each.model, str(each.number)) for each in _serving(repository) if each.language]
+    return [(each.model, str(each.number)) for each in repository.serving if each.language]
 
 
 def text_models(repository: ModelRepository, task: Task) -> list[tuple[str, str]]:
     """Return the name and version of each serving text model with this task."""
-    return [
-        (each.model, str(each.number))
-        for each in _serving(repository)
-        if each.loaded and each.loaded.text and each.loaded.text.settings.task is task
-    ]
-
-
-def _serving(repository: ModelRepository) -> list[ModelVersion]:
-    found = (model.serving for model in repository)
-    return [each for each in found if each is not None and each.state is State.READY]
+    return [(each.model, str(each.number)) for each in with_task(repository, task)]
 
 
 def fit(document: Document, tags: AbstractSet[str], models: Sequence[tuple[str, str]]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.api.language.answers import Answers, Exchange
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.disconnect import until_gone
-from service.core.errors import BadArgument, InputRejected, NotReady
+from service.core.errors import InputRejected
 from service.core.requests import Terms
 from service.core.sizes import HERE_VALUES
 from service.core.tensors import Array, Arrays
@@ -57,28 +57,6 @@ async def outputs(
         raise ClientGone
     exchange.rows = len(prompts)
     return Outputs(model, found, asked.counted)
-
-
-def only_model(answers: Answers, task: Task, given: str | None) -> str:
-    """Return the model that a request names, or else the only ready model with the task.
-
-    Raises:
-        BadArgument: several models have the task.
-        NotReady: no model with the task is ready.
-    """
-    if given is not None:
-        return given
-    names = [
-        version.model
-        for version in answers.serving()
-        if version.loaded and version.loaded.text and version.loaded.text.settings.task is task
-    ]
-    if not names:
-        raise NotReady(f"no model with the task {task} is ready")
-    if len(names) > 1:
-        listed = ", ".join(f'"{name}"' for name in names)
-        raise BadArgument(f'name one of the models {listed} as "model"', "model")
-    return names[0]
 
 
 async def encoded(values: Array, write: Callable[[], bytes]) -> bytes:

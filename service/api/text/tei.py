@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from service.api.language.answers import Answers, respond
 from service.api.protocol import openai_errors
+from service.api.text.choosing import only_model, with_task
 from service.api.text.embeddings import TEXTS, body
 from service.core.errors import QuantserveError
 from service.core.texts import Task
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from service.api.text.asking import Outputs
 
 PROTOCOL = "tei"
+TASKS = {
+    "/embed": Task.EMBEDDING,
+    "/rerank": Task.RERANKING,
+    "/predict": Task.CLASSIFICATION,
+}
+"""The task of each route."""
 STRING, FLAG = {"type": "string"}, {"type": "boolean"}
 STRINGS: dict[str, Any] = {"type": "array", "items": STRING, "minItems": 1}
 QUERY = "How long does it take?"
@@ -116,13 +123,13 @@ async def _answer(
 ) -> Response:
     # Imported at the first request, to save memory on servers that get no such requests.
     from service.api.protocol.openai_requests import read
-    from service.api.text.asking import encoded, only_model, outputs
+    from service.api.text.asking import encoded, outputs
 
     exchange = answers.open(request, PROTOCOL)
 
     async def work() -> Response:
         asked = await answers.read(request, lambda document: read(kind, document))
-        exchange.model = only_model(answers, task, asked.model)
+        exchange.model = asked.model if asked.model is not None else _only(answers, task)
         found = await outputs(
             answers, exchange, request.receive, task, asked.prompts, asked.options
         )
@@ -131,6 +138,10 @@ async def _answer(
         return Response(content, media_type="application/json")
 
     return await respond(answers, exchange, work, refused)
+
+
+def _only(answers: Answers, task: Task) -> str:
+    return only_model(task, [each.model for each in with_task(answers.repository, task)])
 
 
 def refused(error: QuantserveError) -> Response:

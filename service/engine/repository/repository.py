@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
+from service.core.lifecycle import State
 from service.core.names import NAME, displayed
 from service.core.selection import ALL, Selection
 from service.engine.repository import operations
@@ -97,6 +98,12 @@ class ModelRepository:
         included: their model lists them."""
         of_models = (each for model in self for each in model.folder.passed_over)
         return sorted({*self._passed_over, *of_models}, key=lambda each: each.path)
+
+    @property
+    def serving(self) -> list[ModelVersion]:
+        """The serving versions that are ready, by the names of their models."""
+        found = (model.serving for model in self)
+        return [each for each in found if each is not None and each.state is State.READY]
 
     def model(self, name: str) -> Model:
         """Return a model by its name.

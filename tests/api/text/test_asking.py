@@ -1,18 +1,12 @@
-"""Text requests of disconnected clients, large answers, and the default model of a task."""
+"""Text requests of disconnected clients, and large answers."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 
-from service.api.language.answers import Answers
-from service.api.text.asking import encoded, only_model
-from service.api.transport.arrival import Limits
-from service.core.errors import BadArgument, NotReady
+from service.api.text.asking import encoded
 from service.core.sizes import HERE_VALUES
-from service.core.texts import Task
 from tests.api.text.served import text_server
 
 
@@ -43,14 +37,3 @@ async def test_large_answers_are_written_in_a_thread() -> None:
     here = write()
     assert await encoded(np.zeros(HERE_VALUES), write) == here
     assert await encoded(np.zeros(HERE_VALUES + 1), write) != here
-
-
-async def test_the_only_model_of_a_task_is_the_default(tmp_path: Path) -> None:
-    async with text_server(tmp_path) as served:
-        limits: Any = Limits(1, 1.0, None)  # type: ignore[arg-type]
-        answers = Answers(served.server.repository, limits, lambda _: None)
-        assert only_model(answers, Task.RERANKING, None) == "rank"
-        assert only_model(answers, Task.RERANKING, "given") == "given"
-        await served.server.repository.stop()
-        with pytest.raises((NotReady, BadArgument)):
-            only_model(answers, Task.RERANKING, None)
