@@ -182,7 +182,7 @@ class Server:
         clients_connect = fleet is None or fleet.shares_port
         self._grpc = None
         if self._by_grpc and clients_connect:
-            forward = fleet.forward if fleet and fleet.others else None
+            forward = fleet.forward(inference.left_unanswered) if fleet else {}
             self._grpc = grpc_server(settings, inference, self._plane, access, forward)
         self.grpc_port = 0
         """The port for gRPC, once it is open."""

@@ -1,5 +1,6 @@
 """The parts of a server that are imported only if they are in use, because they take memory."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from service.engine.repository.context import Context
 from service.supervised import Supervised
 
 if TYPE_CHECKING:
-    from service.api.grpc.forwarded import Forward
     from service.api.grpc.server import GRPCServer
     from service.engine.host.shared_memory import Regions
     from service.tracing.spans import Tracing
@@ -44,7 +44,7 @@ def grpc_server(
     inference: Inference,
     app: App,
     access: Access,
-    forward: "Forward | None" = None,
+    forward: Mapping[str, App],
 ) -> "GRPCServer":
     """Return the server for gRPC, which is imported only if its port is open.
 

@@ -52,7 +52,20 @@ that answers may itself wait 1 s for the counters of another one."""
 Admits = Callable[[Iterable[Header]], bool]
 """Returns True if a prediction with these headers is allowed."""
 Unanswered = Callable[[], None]
-"""Called for each request that gets no answer because the server stops."""
+"""Called for each request whose task is cancelled: by a client, or because the server stops."""
+
+
+def counting(app: App, unanswered: Unanswered) -> App:
+    """Return ``app``, with a call of ``unanswered`` for each request that is cancelled."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            unanswered()
+            raise
+
+    return answer
 
 
 class Forwarding:
@@ -119,10 +132,9 @@ class Forwarding:
             await send(message)
 
         try:
-            await worker.answer(scope, receive, noted)
+            await counting(worker.answer, self._unanswered)(scope, receive, noted)
         except asyncio.CancelledError:
             # The task of a connection is cancelled only when the shutdown timeout has passed.
-            self._unanswered()
             if begun:
                 raise
             raise ShuttingDown(UNANSWERED) from None

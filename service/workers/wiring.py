@@ -12,7 +12,7 @@ from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
 from service.engine.repository.context import Context
 from service.metrics.page import Metrics
-from service.workers.forwarding import Admits, Forwarding, Unanswered
+from service.workers.forwarding import Admits, Forwarding, Unanswered, counting
 from service.workers.handover import Create, Handover
 from service.workers.member import Member
 from service.workers.own_worker import OwnWorker
@@ -107,11 +107,9 @@ class Fleet:
         tasks = Tasks(self.repository, self.others)
         return Forwarding(app, self.others, tasks, limits, admits, unanswered)
 
-    def forward(self, model: str) -> App | None:
-        """Return the ASGI application that forwards requests for a model; None if this worker
-        serves the model."""
-        worker = self.others.get(model)
-        return worker.answer if worker else None
+    def forward(self, unanswered: Unanswered) -> Mapping[str, App]:
+        """Return the ASGI applications that forward requests to dedicated workers, by model."""
+        return {name: counting(each.answer, unanswered) for name, each in self.others.items()}
 
     def handover(self, create: Create) -> Handover:
         """Create the handover, which balances connections among workers."""

@@ -15,7 +15,7 @@ from service.api.transport.traffic import Traffic
 from service.core.errors import NotReady
 from service.core.texts import Task
 from service.workers import forwarding
-from service.workers.forwarding import Forwarding, merged
+from service.workers.forwarding import Forwarding, counting, merged
 from service.workers.line import Lost
 from service.workers.tasks import Tasks
 
@@ -215,6 +215,17 @@ async def test_a_request_without_an_answer_when_the_server_stops_is_counted() ->
         "POST", "/v2/models/own/infer", own=own, unanswered=lambda: counted.append(1)
     )
     assert status == 503 and "the server stopped" in found["error"] and counted == [1]
+
+
+async def test_a_cancelled_request_is_counted_once_and_stays_cancelled() -> None:
+    own, counted = Stub("own"), list[int]()
+    app = counting(own.answer, lambda: counted.append(1))
+    await collected(app, {}, b"")
+    assert not counted
+    own.error = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await collected(app, {}, b"")
+    assert counted == [1]
 
 
 async def test_a_worker_that_does_not_answer_is_listed_as_such(

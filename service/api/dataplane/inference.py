@@ -418,8 +418,8 @@ class Inference:
         return refused(ExecutionFailed("internal error"))
 
     def left_unanswered(self) -> None:
-        """Count a request for another worker that got an error because the server stopped."""
-        self.unanswered += 1
+        """Count a request for another worker that was cancelled, if the server stops."""
+        self.unanswered += self.leaving
 
     def abandon(self, exchange: Exchange) -> None:
         """Remove a request from the queue: its client has disconnected."""

@@ -4,8 +4,7 @@ The worker that has the connection sends the undecoded message to the dedicated 
 of an HTTP request. The body of the answer is the response message, or an error.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.api.dataplane.inference import Headers, Inference
@@ -20,38 +19,34 @@ from service.api.transport.disconnect import until_gone
 from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Reservation
 
-Forward = Callable[[str], App | None]
-"""Returns the ASGI application that forwards requests for a model; None if this worker serves the
-model."""
-
 
 class Calls:
-    """Creates the call for each request. ``forward`` is None without dedicated workers."""
+    """Creates the call for each request. ``forward`` has the ASGI application that forwards
+    requests for each model with a dedicated worker."""
 
-    def __init__(self, inference: Inference, forward: Forward | None) -> None:
+    def __init__(self, inference: Inference, forward: Mapping[str, App]) -> None:
         self._inference = inference
         self._forward = forward
 
     def of(self, body: bytes, headers: Headers) -> "Call | ForwardedCall":
         """Return the call for a message."""
-        if self._forward is not None:
+        if self._forward:
             try:
                 model = split(body).model
             except MalformedRequest:
                 model = ""
-            app = self._forward(model)
+            app = self._forward.get(model)
             if app is not None:
-                return ForwardedCall(app, headers, self._inference)
+                return ForwardedCall(app, headers)
         return Call(self._inference, headers)
 
 
 class ForwardedCall:
     """A request that a dedicated worker answers; see ``Call``."""
 
-    def __init__(self, app: App, headers: Headers, inference: Inference) -> None:
+    def __init__(self, app: App, headers: Headers) -> None:
         self._app = app
         self._headers = headers
-        self._inference = inference
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
         """Return the parts of the answer's message; see ``Call.answer``.
@@ -74,10 +69,6 @@ class ForwardedCall:
             answer = await collected(self._app, scope, body)
         except QuantserveError as error:
             raise Refused(refused(error)) from None
-        except asyncio.CancelledError:
-            if self._inference.leaving:
-                self._inference.left_unanswered()
-            raise
         if answer.status != 200:
             raise Refused(answer)
         return [answer.body]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from grpc import aio
 
 from service.api.dataplane.inference import Inference
 from service.api.grpc.control import ControlPlane
-from service.api.grpc.forwarded import Calls, Forward
+from service.api.grpc.forwarded import Calls
 from service.api.grpc.infer import ModelInfer
 from service.api.grpc.metadata import Admit
 from service.api.grpc.services import services
@@ -63,7 +63,7 @@ class GRPCServer:
         inference: Inference,
         app: App,
         admit: Admit,
-        forward: Forward | None = None,
+        forward: Mapping[str, App] = {},
     ) -> None:
         """``app`` answers all calls except inference. ``forward``: see ``Calls``."""
         seconds, calls = inference.body_timeout, Calls(inference, forward)

@@ -34,7 +34,7 @@ def elsewhere(inference: Inference, model: str = "m") -> Calls:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer_message(inference, scope, receive, send)
 
-    return Calls(inference, lambda name: app if name == model else None)
+    return Calls(inference, {model: app})
 
 
 def message(model: str = "m", name: str = "x") -> bytes:
@@ -69,7 +69,7 @@ async def test_a_worker_that_is_missing_is_unavailable(inference: Inference) -> 
         raise NotReady("it is starting")
 
     with pytest.raises(Refused, match="it is starting") as caught:
-        await Calls(inference, lambda _: app).of(message(), {}).answer(message(), None)
+        await Calls(inference, {"m": app}).of(message(), {}).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
 
 
@@ -79,14 +79,14 @@ async def test_a_worker_that_ends_in_its_answer_is_unavailable(inference: Infere
         raise Lost
 
     with pytest.raises(Refused, match="ended before its answer") as caught:
-        await Calls(inference, lambda _: app).of(message(), {}).answer(message(), None)
+        await Calls(inference, {"m": app}).of(message(), {}).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
 
 
 async def test_other_models_and_bad_messages_are_answered_here(inference: Inference) -> None:
     assert isinstance(elsewhere(inference, "other").of(message(), {}), Call)
     assert isinstance(elsewhere(inference).of(b"\xff\xff", {}), Call)
-    assert isinstance(Calls(inference, None).of(message(), {}), Call)
+    assert isinstance(Calls(inference, {}).of(message(), {}), Call)
 
 
 async def test_a_client_that_disconnects_gets_no_answer(inference: Inference) -> None:
