@@ -16,6 +16,7 @@ from service.api.transport.between import GRPC_SECONDS
 from service.api.transport.body import ClientGone, Receive, read_body
 from service.api.transport.collected import App, Message, collected
 from service.api.transport.disconnect import until_gone
+from service.api.transport.traffic import Traffic
 from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Reservation
 
@@ -37,16 +38,17 @@ class Calls:
                 model = ""
             app = self._forward.get(model)
             if app is not None:
-                return ForwardedCall(app, headers)
+                return ForwardedCall(app, headers, self._inference.traffic)
         return Call(self._inference, headers)
 
 
 class ForwardedCall:
     """A request that a dedicated worker answers; see ``Call``."""
 
-    def __init__(self, app: App, headers: Headers) -> None:
+    def __init__(self, app: App, headers: Headers, traffic: Traffic) -> None:
         self._app = app
         self._headers = headers
+        self._traffic = traffic
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
         """Return the parts of the answer's message; see ``Call.answer``.
@@ -66,7 +68,8 @@ class ForwardedCall:
             "headers": [*self._headers.items(), (GRPC_SECONDS, waits), length],
         }
         try:
-            answer = await collected(self._app, scope, body)
+            with self._traffic.body(dict([length]), len(body)):
+                answer = await collected(self._app, scope, body)
         except QuantserveError as error:
             raise Refused(refused(error)) from None
         if answer.status != 200:
@@ -74,7 +77,8 @@ class ForwardedCall:
         return [answer.body]
 
     def finish(self) -> Reservation | None:
-        """Return None: the dedicated worker reports the outcome and reserves the memory."""
+        """Return None: the dedicated worker reports the outcome, and reserves memory for the
+        answer."""
         return None
 
 

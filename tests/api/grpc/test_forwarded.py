@@ -12,6 +12,9 @@ from tritonclient.grpc import service_pb2 as theirs
 from service.api.dataplane.inference import Inference
 from service.api.grpc.calls import Call, Refused
 from service.api.grpc.forwarded import Calls, ForwardedCall, answer_message
+from service.api.grpc.wire import field
+from service.api.transport.traffic import Traffic
+from service.core.body_cost import LARGE
 from service.core.errors import NotReady
 from service.workers.line import Lost
 from tests.inprocess import serve
@@ -71,6 +74,25 @@ async def test_a_worker_that_is_missing_is_unavailable(inference: Inference) -> 
     with pytest.raises(Refused, match="it is starting") as caught:
         await Calls(inference, {"m": app}).of(message(), {}).answer(message(), None)
     assert caught.value.code is StatusCode.UNAVAILABLE
+
+
+async def test_memory_is_reserved_for_a_large_body_until_it_is_answered(
+    inference: Inference,
+) -> None:
+    body, held = message() + field(0x2A, b"ignored" * LARGE), list[int]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        held.append(inference.traffic.counts().held)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    calls = Calls(inference, {"m": app})
+    await calls.of(body, {}).answer(body, None)
+    await calls.of(message(), {}).answer(message(), None)
+    assert held[0] >= len(body) and held[1] == 0
+    assert inference.traffic.counts().held == 0
+    with pytest.raises(Refused, match="--memory-budget") as caught:
+        await ForwardedCall(app, {}, Traffic(len(body))).answer(body, None)
+    assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_worker_that_ends_in_its_answer_is_unavailable(inference: Inference) -> None:
