@@ -42,12 +42,14 @@ class Refused(Exception):  # noqa: N818 - the client's error
 
 
 class Call(Exchange):
-    """One request, its memory and its outcome."""
+    """One request, its memory and its outcome. ``parts`` are those of its message, if it has been
+    split before."""
 
-    def __init__(self, inference: Inference, headers: Headers) -> None:
+    def __init__(self, inference: Inference, headers: Headers, parts: Parts | None = None) -> None:
         super().__init__(UNREAD, inference.request_id(headers))
         self._inference = inference
         self._headers = headers
+        self._parts = parts
         self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
@@ -60,7 +62,7 @@ class Call(Exchange):
         """
         inference = self._inference
         try:
-            parts = split(body)
+            parts = self._parts or split(body)
             self.target = Target(PROTOCOL, parts.model, parts.version or None)
             if len(body) > LARGE:
                 self._expect(body, parts)

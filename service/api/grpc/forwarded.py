@@ -31,15 +31,16 @@ class Calls:
 
     def of(self, body: bytes, headers: Headers) -> "Call | ForwardedCall":
         """Return the call for a message."""
-        if self._forward:
-            try:
-                model = split(body).model
-            except MalformedRequest:
-                model = ""
-            app = self._forward.get(model)
-            if app is not None:
-                return ForwardedCall(app, headers, self._inference.traffic)
-        return Call(self._inference, headers)
+        if not self._forward:
+            return Call(self._inference, headers)
+        try:
+            parts = split(body)
+        except MalformedRequest:
+            return Call(self._inference, headers)
+        app = self._forward.get(parts.model)
+        if app is not None:
+            return ForwardedCall(app, headers, self._inference.traffic)
+        return Call(self._inference, headers, parts)
 
 
 class ForwardedCall:

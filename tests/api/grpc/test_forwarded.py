@@ -10,6 +10,7 @@ from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as theirs
 
 from service.api.dataplane.inference import Inference
+from service.api.grpc import calls
 from service.api.grpc.calls import Call, Refused
 from service.api.grpc.forwarded import Calls, ForwardedCall, answer_message
 from service.api.grpc.wire import field
@@ -85,9 +86,9 @@ async def test_memory_is_reserved_for_a_large_body_until_it_is_answered(
         held.append(inference.traffic.counts().held)
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    calls = Calls(inference, {"m": app})
-    await calls.of(body, {}).answer(body, None)
-    await calls.of(message(), {}).answer(message(), None)
+    it = Calls(inference, {"m": app})
+    await it.of(body, {}).answer(body, None)
+    await it.of(message(), {}).answer(message(), None)
     assert held[0] >= len(body) and held[1] == 0
     assert inference.traffic.counts().held == 0
     with pytest.raises(Refused, match="--memory-budget") as caught:
@@ -109,6 +110,16 @@ async def test_other_models_and_bad_messages_are_answered_here(inference: Infere
     assert isinstance(elsewhere(inference, "other").of(message(), {}), Call)
     assert isinstance(elsewhere(inference).of(b"\xff\xff", {}), Call)
     assert isinstance(Calls(inference, {}).of(message(), {}), Call)
+
+
+async def test_a_message_that_is_answered_here_is_split_once(
+    inference: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = elsewhere(inference, "other").of(message(), {})
+    monkeypatch.delattr(calls, "split")
+    found = theirs.ModelInferResponse.FromString(b"".join(await call.answer(message(), None)))
+    assert found.model_name == "m"
+    call.finish()
 
 
 async def test_a_client_that_disconnects_gets_no_answer(inference: Inference) -> None:
