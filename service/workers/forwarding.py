@@ -42,7 +42,7 @@ REGIONS = re.compile(r"/v2/systemsharedmemory/.+")
 CHANGES = re.compile(rf"/v2/logging|{REGIONS.pattern}")
 """Paths of requests that change something in all workers."""
 OF_ALL = re.compile(
-    r"GET (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
+    r"(?:GET|HEAD) (?:/|/v1/models|/v2/models/?|/v2/models/stats)"
     rf"|POST (?:{INDEX.pattern}|{CHANGES.pattern})"
 )
 """Requests that are answered by all workers together."""
@@ -154,6 +154,9 @@ class Forwarding:
         if down and REGIONS.fullmatch(scope["path"]):
             # Refused before any worker has changed: a region is registered once.
             raise NotReady(f'the worker of model "{down[0]}" is starting: try again')
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:  # its length is that of all answers together
+            scope = {**scope, "method": "GET"}
         found = await collected(self._app, scope, body)
         if found.status == 200:
             others = [self._of_other(each, scope, body) for each in self._workers.values()]
@@ -161,7 +164,8 @@ class Forwarding:
                 found = _both(found, other)
         start = {"type": "http.response.start", "status": found.status, "headers": found.headers}
         await send(start)
-        await send({"type": "http.response.body", "body": bytes(found.body), "more_body": False})
+        whole = b"" if bodiless else bytes(found.body)
+        await send({"type": "http.response.body", "body": whole, "more_body": False})
 
     async def _of_other(self, worker: OwnWorker, scope: Scope, body: bytes) -> Answer:
         seconds = None if CHANGES.fullmatch(scope["path"]) else LIST_SECONDS

@@ -91,6 +91,8 @@ def test_lists_have_the_models_of_all_workers(models: Path) -> None:
     with served(models, own=2) as it:
         listed = it.ask(get("/v2/models")).json["models"]
         assert [each["name"] for each in listed] == ["big", "chat", "m"]
+        whole, head = it.ask(get("/v2/models")), it.ask(get("/v2/models", "HEAD"))
+        assert head.headers["content-length"] == whole.headers["content-length"]
         index = it.ask(post("/v2/repository/index", b"")).json
         assert [(each["name"], each["state"]) for each in index] == [
             (name, "READY") for name in ("big", "chat", "m")

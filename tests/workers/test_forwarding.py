@@ -157,6 +157,24 @@ async def test_lists_of_all_workers_are_joined() -> None:
     assert found == {"models": [{"name": each} for each in ("a", "own", "z")], "object": "list"}
 
 
+async def test_a_head_of_a_list_has_the_length_of_the_list_of_all_workers() -> None:
+    own, here = Stub("own", [{"name": "own"}]), Stub("here", [{"name": "a"}])
+    limits, workers = Limits(1000, 5.0, Traffic(10**6)), {"own": own}
+    it = Forwarding(
+        here.answer,
+        workers,  # type: ignore[arg-type]
+        Known(None),
+        limits,
+        lambda _: True,
+        lambda: None,
+    )
+    scope = {"type": "http", "method": "GET", "path": "/v2/models", "headers": []}
+    listed = await collected(it, scope, b"")
+    head = await collected(it, {**scope, "method": "HEAD"}, b"")
+    assert (head.status, head.headers, head.body) == (200, listed.headers, b"")
+    assert orjson.loads(listed.body) == [{"name": "a"}, {"name": "own"}]
+
+
 async def test_a_missing_worker_is_listed_with_the_reason() -> None:
     own, here = Stub("own"), Stub("here", [{"name": "a"}])
     own.error = NotReady("it is starting")
