@@ -4,6 +4,7 @@ h11 reads and writes the protocol: https://h11.readthedocs.io
 """
 
 import asyncio
+import select
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
@@ -58,8 +59,16 @@ class Line:
     def usable(self, seconds: float) -> bool:
         """Return True if another request can be sent: the worker has not closed the connection, and
         it was idle for less than ``seconds``."""
-        closed = self._reader.at_eof() or self._writer.is_closing()
-        return not closed and monotonic() - self._idle_since < seconds
+        idle = monotonic() - self._idle_since < seconds
+        return idle and not self._writer.is_closing() and not self._has_news()
+
+    def _has_news(self) -> bool:
+        """Return True if the worker has closed the connection, whether or not the event loop has
+        noticed. The socket is asked, because a request that was sent too late could not be repeated
+        safely: if it has ended the worker, it would also end the next one."""
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
 
     def renew(self) -> bool:
         """Prepare for the next request. Return False if the connection cannot carry one."""

@@ -212,6 +212,21 @@ def test_polling_follows_the_folder_of_the_model(models: Path) -> None:
         until(lambda: "there is no model" in it.ask(post(OF_BIG, ONE)).body.decode(), "it stays")
 
 
+def test_connections_that_the_worker_has_closed_are_not_used_again(models: Path) -> None:
+    put(models, "big", 2, scale(9))
+    with served(models, workers=1) as it, Line(it.port) as infer, Line(it.port) as swap:
+        lines, asked = [Line(it.port) for _ in range(8)], post(OF_BIG, ONE)
+        for line in lines:
+            line.socket.sendall(asked)  # each request needs a connection of its own
+        assert {line.read().status for line in lines} == {200}
+        sleep(5.5)  # longer than the worker keeps idle connections
+        assert infer.ask(asked).status == 200
+        body = json.dumps({"version": 1}).encode()
+        assert swap.ask(post("/admin/models/big/swap", body, X_API_Key=KEY)).status == 200
+        for line in lines:
+            line.close()
+
+
 def test_a_slow_body_is_awaited_as_long_as_by_other_workers(models: Path) -> None:
     with served(models, "--body-timeout", "7") as it, Line(it.port) as slow, Line(it.port) as late:
         head, body = post(OF_BIG, ONE)[: -len(ONE)], ONE

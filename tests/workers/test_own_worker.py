@@ -30,11 +30,13 @@ class Far:
     ends: bool = False
     accepted: int = 0
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    ends_of: list[socket.socket] = field(default_factory=list)
 
     def take(self) -> None:
         _, files, _, _ = socket.recv_fds(self.inbox, 1, 1)
         self.accepted += 1
-        self.tasks.append(asyncio.ensure_future(self.serve(socket.socket(fileno=files[0]))))
+        self.ends_of.append(socket.socket(fileno=files[0]))
+        self.tasks.append(asyncio.ensure_future(self.serve(self.ends_of[-1])))
 
     async def serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection)
@@ -102,6 +104,15 @@ async def test_a_closed_connection_is_not_used_again() -> None:
         assert await ask(worker) == b"hello"
         await asyncio.gather(*it.tasks)
         await asyncio.sleep(0.05)
+        assert await ask(worker) == b"hello"
+        assert it.accepted == 2
+
+
+async def test_a_connection_that_was_closed_just_now_is_not_used_again() -> None:
+    async with far() as (it, worker):
+        assert await ask(worker) == b"hello"
+        # The event loop has not noticed it when the next request comes.
+        it.ends_of[0].shutdown(socket.SHUT_RDWR)
         assert await ask(worker) == b"hello"
         assert it.accepted == 2
 
