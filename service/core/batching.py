@@ -177,7 +177,7 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: the queue is full; the entry is not added.
         """
-        if not admitted and self._size >= self._policy.max_queue:
+        if not admitted:
             self.check_room(entry.priority)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)

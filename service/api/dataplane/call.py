@@ -118,11 +118,6 @@ class Call(Exchange):
         self._inference.abandon(self)
         self._inference.finish(self)
 
-    @property
-    def _replied(self) -> bool:
-        """True if the reply is sent, or if no reply can be sent."""
-        return self._request.reply_complete
-
     def _reply(self, answer: Answer) -> None:
         self._connection.reply(self._request, answer, self.request_id)
         self._inference.finish(self)
@@ -147,7 +142,7 @@ class Call(Exchange):
             self._begin(self._answer_elsewhere(outputs))
             return
         except Exception as error:
-            if self._replied:
+            if self.done():
                 raise
             self.refuse(error)
             return
@@ -171,7 +166,7 @@ class Call(Exchange):
         try:
             await work
         except Exception as error:
-            if not self._replied:
+            if not self.done():
                 self.refuse(error)
 
     async def _admit_elsewhere(self, body: Bytes) -> None:
@@ -182,7 +177,7 @@ class Call(Exchange):
         encoding = wanted_encoding(self.headers, answer.size)
         if encoding is not None:
             await self._compress(answer, encoding)
-        elif not self._replied:
+        elif not self.done():
             self._reply(answer)
 
     async def _compress(self, answer: Answer, encoding: bytes) -> None:
@@ -192,5 +187,5 @@ class Call(Exchange):
             answer = answer.encoded(encoding, body)
         except (MemoryError, RuntimeError) as error:  # no memory, or no thread
             _log.error("request %s: answer not compressed: %s", self.request_id.decode(), error)
-        if not self._replied:
+        if not self.done():
             self._reply(answer)

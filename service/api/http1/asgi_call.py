@@ -175,7 +175,7 @@ def _scope(head: Head, transport: Any, state: dict[str, Any]) -> Message:
         "raw_path": raw_path,
         "query_string": url.query or b"",
         "root_path": "",
-        "headers": list(head.headers),
+        "headers": list(head.headers),  # the application may change its list; the head is shared
         "client": _address(transport.get_extra_info("peername")),
         "server": _address(transport.get_extra_info("sockname")),
         "state": state.copy(),

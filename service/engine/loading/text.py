@@ -220,4 +220,4 @@ def text_policy(
         cuts = (*padding.cuts, *[cut for _ in text.head.places])
         padding = replace(padding, cuts=cuts, tight=True)
     run_tokens = given.run_tokens or max(LEAST_RUN_TOKENS, policy.preferred_rows * length)
-    return replace(policy, padding=padding, run_tokens=run_tokens)
+    return replace(policy, padding=padding, run_tokens=run_tokens, fixed=None)

@@ -5,7 +5,6 @@ Blocks; is called in a thread.
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -73,9 +72,7 @@ def warm_up(
     tuned = tune(session, summary, rows, note, config, cores, has_room, lone_cores)
     _check_labels(session, rows)
     policy = _policy(config, tuned)
-    if text is None and policy.padding is None:
-        policy = replace(policy, fixed=tuned.signature.row_shapes)
-    elif text is not None:
+    if text is not None:
         policy = text_policy(policy, config.text, text, rows)
     instances, lone = _instances(tuned, config, policy, text)
     trim_heap()  # memory left over from the probe does not belong to the model
@@ -159,6 +156,7 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
         tuned.padding,
         part_rows(plan, tuned.probe, batching),
         refusal(plan, batching),
+        fixed=None if tuned.padding else tuned.signature.row_shapes,
     )
 
 
