@@ -6,6 +6,7 @@ few groups of a request at a time.
 """
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,9 +73,10 @@ class TextBatcher:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, f"{label[0]} tokens")
         self._groups = 2 * inner.instances
-        # All mutable state: the requests without an answer; the requests with texts to tokenise;
-        # whether the thread is busy; whether the batcher is closed; the time from one answer to the
-        # next while requests wait; and the future that callers of ``drain`` wait for.
+        # All mutable state: the requests without an answer; the requests with texts to tokenise,
+        # the most urgent first; whether the thread is busy; whether the batcher is closed; the time
+        # from one answer to the next while requests wait; and the future that callers of ``drain``
+        # wait for.
         self._open: set[Asked] = set()
         self._waiting: deque[Asked] = deque()
         self._busy = False
@@ -143,7 +145,7 @@ class TextBatcher:
         self._check_room(terms.priority)
         asked = Asked(prompts, terms, options, reply)
         self._open.add(asked)
-        self._waiting.append(asked)
+        insort(self._waiting, asked, key=_urgency)
         if not self._busy:
             # Run after the requests of the same turn of the loop have arrived: they are tokenised
             # together.
@@ -211,7 +213,6 @@ class TextBatcher:
         """Pass some texts of each waiting request to the thread, the most urgent requests first."""
         if self._closed:
             return
-        self._waiting = deque(sorted(self._waiting, key=lambda asked: asked.terms.priority))
         slices, left = list[_Slice](), SLICE
         again = list[Asked]()
         while self._waiting and left > 0:
@@ -227,7 +228,8 @@ class TextBatcher:
             slices.append(_Slice(asked, asked.prompts[first:stop], first, truncate))
             if stop < len(asked.prompts):
                 again.append(asked)
-        self._waiting.extend(again)
+        for asked in again:
+            insort(self._waiting, asked, key=_urgency)
         self._busy = bool(slices)
         if slices:
             job = self._thread.submit(_tokenise, self.model, self._policy, slices)
@@ -351,6 +353,10 @@ def _finished(model: TextModel, asked: Asked) -> Arrays | QuantserveError:
         return failed
     wanted = asked.terms.outputs
     return outputs if wanted is None else tuple([outputs[place] for place in wanted])
+
+
+def _urgency(asked: Asked) -> int:
+    return asked.terms.priority
 
 
 def _size(prompt: Prompt) -> int:
