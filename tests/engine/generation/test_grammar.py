@@ -1,14 +1,14 @@
 import sys
 
-import numpy as np
 import pytest
 
 from service.core.errors import InputRejected, NotSupported
 from service.core.generation import Form, SamplingParameters
 from service.engine.generation.grammar import Grammars
-from service.engine.generation.sampling import Sampler, sample
+from service.engine.generation.sampling import Sampler
 from service.engine.generation.tokenizer import Tokenizer
 from tests.engine.generation.language import write_tokenizer
+from tests.engine.generation.random_text import random_text
 from tests.engine.generation.tiny_llama import EOS, VOCABULARY
 
 
@@ -28,15 +28,7 @@ def answer(grammars: Grammars, tokenizer: Tokenizer, form: Form, seed: int, bar:
     """Return a random text that a form allows."""
     sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
     sampler.bar = bar
-    tokens: list[int] = []
-    random = np.random.default_rng(seed)
-    while len(tokens) < 200:
-        scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
-        (choice,) = sample(scores, [sampler])
-        if choice.token == EOS:
-            break
-        tokens.append(choice.token)
-    return tokenizer.decode(tokens)
+    return random_text(tokenizer, sampler, seed, most=200)
 
 
 @pytest.mark.parametrize("bar", [False, True])

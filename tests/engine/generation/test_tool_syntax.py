@@ -7,7 +7,7 @@ import pytest
 
 from service.core.generation import Form, Function, SamplingParameters, ToolChoice, Tools
 from service.engine.generation.grammar import Grammars
-from service.engine.generation.sampling import Sampler, sample
+from service.engine.generation.sampling import Sampler
 from service.engine.generation.tokenizer import Tokenizer
 from service.engine.generation.tool_parser import ToolParser, joined
 from service.engine.generation.tool_syntax import (
@@ -20,6 +20,7 @@ from service.engine.generation.tool_syntax import (
     syntax_of,
 )
 from tests.engine.generation.language import BEGIN, write_tokenizer
+from tests.engine.generation.random_text import random_text
 from tests.engine.generation.tiny_llama import EOS, VOCABULARY
 
 SIZE = {"$ref": "#/$defs/Size"}
@@ -41,18 +42,6 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder)
     return Tokenizer(folder / "tokenizer.json")
-
-
-def random_text(tokenizer: Tokenizer, sampler: Sampler, seed: int) -> str:
-    random = np.random.default_rng(seed)
-    tokens: list[int] = []
-    while len(tokens) < 2000:
-        scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
-        (choice,) = sample(scores, [sampler])
-        if choice.token == EOS:
-            break
-        tokens.append(choice.token)
-    return tokenizer.decode(tokens)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +69,7 @@ def test_random_tokens_form_valid_calls(
     most = 0
     for seed in range(12):
         sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
-        text = random_text(tokenizer, sampler, seed)
+        text = random_text(tokenizer, sampler, seed, most=2000)
         parser = ToolParser(syntax, ["order", "cancel"])
         first, last = parser.push(text), parser.flush()
         calls = joined(first.calls + last.calls)
@@ -109,7 +98,7 @@ def test_random_tokens_form_a_call_or_an_answer(
     seen = set()
     for seed in range(40):
         sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammar.copy())
-        text = random_text(tokenizer, sampler, seed)
+        text = random_text(tokenizer, sampler, seed, most=2000)
         parser = ToolParser(syntax, ["order"], or_object=True)
         first, last = parser.push(text), parser.flush()
         calls = joined(first.calls + last.calls)
