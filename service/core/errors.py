@@ -177,7 +177,7 @@ class ShuttingDown(TransientError):
 
 
 UNANSWERED = "the server stopped before there was an answer"
-"""The text of a ``ShuttingDown`` for an admitted request."""
+"""The message of ``ShuttingDown`` for an admitted request."""
 
 
 class ModelError(QuantserveError):

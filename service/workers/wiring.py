@@ -108,7 +108,7 @@ class Fleet:
         return Forwarding(app, self.others, tasks, limits, admits, unanswered)
 
     def forward(self, unanswered: Unanswered) -> Mapping[str, App]:
-        """Return the ASGI applications that forward requests to dedicated workers, by model."""
+        """Return the ASGI application that forwards requests to each dedicated worker, by model."""
         return {name: counting(each.answer, unanswered) for name, each in self.others.items()}
 
     def handover(self, create: Create) -> Handover:

@@ -89,7 +89,7 @@ class Inference:
         shared memory of clients."""
         self._repository = repository
         self.traffic = traffic
-        # Bound and made once, not for every request.
+        # Created once: a new object for each request would take time.
         self._memory = traffic.outputs
         self._usual_terms = Terms(memory=self._memory)
         self._observe = observe

@@ -429,7 +429,7 @@ class Connection:
         self._unknown = 0
 
     def _learn(self, data: bytes) -> None:
-        """Parse the bytes up to the end of a head, and keep the head."""
+        """Parse a head, and add it to the known heads."""
         self._feed(data)
         if len(self.requests) == 1 and self.state in (_BODY, _ANSWERING):
             request = self.requests[0]

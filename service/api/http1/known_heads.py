@@ -19,7 +19,7 @@ this limit, heads of many short headers take 70 MB; with it, 10 MB."""
 
 
 class Known(NamedTuple):
-    """A parsed head, and the number of bytes of the body that follows it."""
+    """A parsed head, and the length of the body in bytes."""
 
     head: Head
     body: int

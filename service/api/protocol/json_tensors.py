@@ -42,7 +42,8 @@ FORMATS = {
     "INT64": "q", "INT32": "i", "INT16": "h", "INT8": "b",
     "UINT64": "Q", "UINT32": "I", "UINT16": "H", "UINT8": "B",
 }  # fmt: skip
-"""Datatypes to which ``struct`` converts numbers of the same JSON type, and refuses all others."""
+"""The ``struct`` format of each datatype. ``struct`` refuses values of other types, except
+booleans."""
 EXACT = 2 ** MANTISSA["FP64"]
 """Up to this value, a number with a decimal point is exactly the integer that was written."""
 

@@ -53,8 +53,8 @@ class JsonReader:
         return self.take()
 
     def stop_at(self, mark: str) -> bool:
-        """Move to the next ``mark``. If it has not arrived, move to the end, or to what may be the
-        beginning of the mark. Return whether it has arrived."""
+        """Move to the next ``mark``. If the mark has not arrived, move to the end of the text, or
+        to its last characters that may begin the mark. Return True if the mark has arrived."""
         found = self._text.find(mark, self.at)
         if found < 0:
             tail = self._text[max(self.at, len(self._text) - len(mark)) :]
@@ -64,7 +64,7 @@ class JsonReader:
         return True
 
     def character(self) -> Reading[str]:
-        """Return the next character, and stay before it.
+        """Return the next character without moving over it.
 
         Raises:
             Unreadable: the text has ended. Each other reading raises this too.
@@ -76,7 +76,7 @@ class JsonReader:
         return self._text[self.at]
 
     def next(self) -> Reading[str]:
-        """Skip white space. Return the character after it, and stay before it."""
+        """Skip white space. Return the character after it without moving over that character."""
         while (found := (yield from self.character())) in WHITE:
             self.at += 1
         return found

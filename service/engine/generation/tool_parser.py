@@ -82,8 +82,8 @@ class ToolParser:
             yield
 
     def _to_mark(self) -> Reading[bool]:
-        """Show the text before the next call, and move over the mark that begins the call. Return
-        False at the end of the answer."""
+        """Return the text before the next call to the client, and read the mark that begins the
+        call. Return False at the end of the answer."""
         reader, mark = self._reader, self._syntax.begin
         while not (found := reader.stop_at(mark)) and not reader.over:
             self._show(reader.take())
@@ -174,15 +174,15 @@ class ToolParser:
         return name
 
     def _held_arguments(self) -> Reading[str]:
-        """Read arguments that cannot be passed on yet: the name is not known, or they are JSON text
-        in a string, as some models write them."""
+        """Read arguments that can only be returned as a whole: the name of the function comes
+        later, or the arguments are JSON text in a string, as some models write them."""
         first = yield from self._reader.next()
         if first == "{":
             return (yield from self._reader.value())
         return (yield from self._reader.string())
 
     def _pass_on(self, name: str) -> Reading[None]:
-        """Read the arguments of a call, and pass on what has arrived of them."""
+        """Read the arguments of a call, and return each part as it arrives."""
         self._reader.take()
         self._begin(name)
         self._in_arguments = True

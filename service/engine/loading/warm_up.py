@@ -49,7 +49,7 @@ def warm_up(
     most_bytes: int | None = None,
     lone_cores: LoneCores | None = None,
 ) -> Loaded:
-    """Warm a version up, probe how it handles batches, and plan how to run it.
+    """Warm up a version, probe how it handles batches, and plan how to run it.
 
     The process may grow to ``most_bytes``, including the full cache of a language model; None for
     the limit of the machine. ``lone_cores`` are the cores of a run that begins while no other is
