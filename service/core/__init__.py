@@ -45,6 +45,7 @@ run_limits        time limits of a run
 selection         a selection of models by name
 shapes            shapes that may be the reason why a run failed
 sizes             size limits of one request
+sole_use          whether one model has been the only one in use
 statistics        counters, updated by events
 tensors           tensors and signatures
 texts             requests in text, and grouping of texts by length

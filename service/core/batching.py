@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import inf
+from math import ceil, inf
 from typing import Generic, NamedTuple, TypeVar
 
 from service.core.errors import QueueFull
@@ -44,10 +44,11 @@ class BatchPolicy:
 
     A single request of up to ``max_rows`` rows is run whole, unless the mode is ROWS. A larger
     request is cut into parts of ``part_rows`` rows. If ``part_rows`` is 0, it is refused, and
-    ``refusal`` tells the client what to do. ``max_queue`` bounds the waiting requests of the same
-    or a more urgent priority. ``timeout`` is the longest wait of a request that sets no timeout
-    itself; None for no limit. ``fixed`` are the row shapes of all requests, if they are always the
-    same.
+    ``refusal`` tells the client what to do. If ``divided_rows`` is not 0, idle instances divide the
+    waiting rows, but into batches of at least so many rows. ``max_queue`` bounds the waiting
+    requests of the same or a more urgent priority. ``timeout`` is the longest wait of a request
+    that sets no timeout itself; None for no limit. ``fixed`` are the row shapes of all requests, if
+    they are always the same.
     """
 
     mode: BatchingMode = BatchingMode.COMBINE
@@ -61,6 +62,7 @@ class BatchPolicy:
     refusal: str = "send fewer"
     run_tokens: int = 0
     fixed: tuple[tuple[int, ...], ...] | None = None
+    divided_rows: int = 0
 
     def rows_for(self, shapes: tuple[tuple[int, ...], ...]) -> int:
         """Return the number of rows of these shapes that a batch grows to."""
@@ -192,15 +194,17 @@ class BatchQueue(Generic[Reply]):
         if entry.deadline is not None and entry.deadline < self._no_deadline_before:
             self._no_deadline_before = entry.deadline
 
-    def pop(self, now: float, *, full: bool = False) -> Batch[Reply] | None:
+    def pop(self, now: float, *, full: bool = False, idle: int = 1) -> Batch[Reply] | None:
         """Remove and return the next batch, or None. Of the lanes that are due, take the one with
         the highest priority, then the oldest one. With ``full``, take only a lane that has enough
-        rows for a batch of full size."""
+        rows for a batch of full size. ``idle`` is the number of instances without a run."""
         name = self._next_lane(now, full)
         if name is None:
             return None
         lane = self._lanes[name]
         entries, limit = lane.entries, lane.limit
+        if idle > 1 and self._policy.divided_rows:
+            limit = min(limit, max(self._policy.divided_rows, ceil(lane.rows / idle)))
         taken = [entries.popleft()]
         rows = taken[0].rows
         while entries and rows + entries[0].rows <= limit:

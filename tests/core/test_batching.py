@@ -81,6 +81,37 @@ def test_only_full_batches_are_taken_early() -> None:
     assert waiting.pop(0.0) is not None
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 4), st.integers(0, 9))
+def test_idle_instances_divide_the_waiting_rows(
+    sizes: list[int], idle: int, divided_rows: int
+) -> None:
+    waiting = queue(preferred_rows=16, divided_rows=divided_rows)
+    for rows in sizes:
+        waiting.push(entry(rows))
+    left, taken = sum(sizes), list[int]()
+    for others in range(idle, 0, -1):
+        batch = waiting.pop(0.0, idle=others)
+        if batch is None:
+            break
+        share = max(divided_rows, -(-left // others)) if divided_rows and others > 1 else 16
+        assert len(batch.entries) == 1 or batch.rows <= min(16, share)
+        left -= batch.rows
+        taken += [each.rows for each in batch.entries]
+    assert taken == sizes[: len(taken)]
+
+
+def test_a_share_has_enough_rows_to_be_worth_a_run() -> None:
+    waiting = queue(preferred_rows=64, divided_rows=4)
+    for _ in range(22):
+        waiting.push(entry())
+    popped = [batch.rows for idle in (2, 1, 2, 2) if (batch := waiting.pop(0.0, idle=idle))]
+    assert popped == [11, 11]
+    for _ in range(6):
+        waiting.push(entry())
+    popped = [batch.rows for _ in range(4) if (batch := waiting.pop(0.0, idle=2))]
+    assert popped == [4, 2]
+
+
 def test_a_full_queue_refuses_requests() -> None:
     q = queue(max_queue=1)
     q.push(entry())

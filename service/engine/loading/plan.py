@@ -13,13 +13,20 @@ from service.engine.onnx_file.summary import Precision
 
 INLINE_SECONDS = 0.001
 """A batch that takes longer runs in a thread: in the event loop it would delay other requests."""
+ONE_CORE_INLINE_SECONDS = 0.004
+"""The same limit if there is one core and no other model is in use. There a thread takes the core
+from the event loop too, and more batches, each of fewer requests, are run."""
 INLINE_ROW_SECONDS = 0.0001
-"""A batch with a longer time per row runs in a thread too: a second core then gains more than a
-thread costs."""
+"""A batch with a longer time per row runs in a thread too, if there are several cores: a second
+core then gains more than a thread costs."""
 MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
 """Axis names that tf2onnx, PyTorch's two exporters and Paddle generate, a new one for each axis."""
 MOST_NAMES = 3
 """The maximum number of inputs that a note names."""
+FAST_ENOUGH = 0.85
+"""With one core, the largest batch size that is short enough for the event loop replaces the
+preferred one if it gives at least this share of its rows/s: each run there costs an iteration of
+the event loop."""
 LONG_SECONDS = 0.002
 """If one row takes at least this time, several threads are tried for it."""
 EFFICIENT = 0.7
@@ -42,7 +49,9 @@ SESSION_FACTOR = 2
 class Plan:
     """How to run a model.
 
-    ``note`` is for the operator: for example, why rows are not combined or padded.
+    ``inline``: runs execute in the event loop. With ``if_sole`` they do so only while no other
+    model is in use, because they are so long that they would delay its requests. ``note`` is for
+    the operator: for example, why rows are not combined or padded.
     ``lone_threads`` are the threads of a run in the second session; 0 if there is none. That
     session is for runs that begin while no other request runs or waits.
     """
@@ -54,6 +63,7 @@ class Plan:
     inline: bool
     note: str
     lone_threads: int = 0
+    if_sole: bool = False
 
 
 def choose_mode(
@@ -178,26 +188,39 @@ def choose_plan(
     any time, whatever was measured; see ``core.bounded``.
     """
     rows = 1
+    most = 0 if unbounded or instances.count or instances.threads else short_rows(probe, cores)
     if mode is BatchingMode.COMBINE:
         # "always" requires batches even if they are not faster.
-        measured = probe.preferred_rows(2 if batching.combine == "always" else 1)
+        least = 2 if batching.combine == "always" else 1
+        measured = probe.preferred_rows(least)
+        if cores == 1 and most >= least and _about_as_fast(probe, most, measured):
+            measured = most
         rows = min(batching.preferred_batch_size or measured, batching.run_rows)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
-    short = one_run <= INLINE_SECONDS and (cores == 1 or one_run / rows <= INLINE_ROW_SECONDS)
     # A batch size that was not measured may take long.
-    known = rows <= short_rows(probe) and not unbounded
-    if short and known and not (instances.count or instances.threads):
-        return Plan(mode, rows, 1, 1, True, note)
+    if rows <= most and one_run / rows <= _inline_row_seconds(cores):
+        return Plan(mode, rows, 1, 1, True, note, if_sole=one_run > INLINE_SECONDS)
     threads = instances.threads or 1
     count = instances.count or max(1, cores // threads)
     return Plan(mode, rows, count, threads, False, note)
 
 
-def short_rows(probe: Probe) -> int:
-    """Return the largest measured number of rows whose run is short, as are all smaller ones."""
+def _about_as_fast(probe: Probe, rows: int, best: int) -> bool:
+    return probe.rate(rows) >= FAST_ENOUGH * probe.rate(best)
+
+
+def _inline_row_seconds(cores: int) -> float:
+    # With one core, longer rows may have a second session with the cores of other workers.
+    return LONG_SECONDS if cores == 1 else INLINE_ROW_SECONDS
+
+
+def short_rows(probe: Probe, cores: int) -> int:
+    """Return the largest measured number of rows whose run is short enough for the event loop, as
+    are those of all smaller numbers."""
+    limit = ONE_CORE_INLINE_SECONDS if cores == 1 else INLINE_SECONDS
     largest = 0
     for rows, seconds in sorted(probe.seconds.items()):
-        if seconds > INLINE_SECONDS:
+        if seconds > limit:
             break
         largest = rows
     return largest

@@ -24,7 +24,10 @@ ENOUGH_SECONDS = 0.05
 """After a run that takes longer, no larger batch is tried."""
 WORTH = 1.1
 """A batch size is worth its latency if it gives at least 10 % more rows/s."""
-RUN_SECONDS = 0.00005
+DIVIDED = 1.15
+"""Two runs of half a batch each may take this many times the time of one run, if two instances run
+them at once."""
+RUN_SECONDS = 0.0001
 """The cost of a run beside the graph: the switch to a thread and back, metrics, splitting."""
 SAME = 0.02
 """Answers that differ by no more count as the same. Kernels that round differently at another place
@@ -70,15 +73,24 @@ class Probe:
         """Seconds for one row alone."""
         return self.seconds.get(1, 0.0)
 
+    def rate(self, rows: int) -> float:
+        """Return the rows/s of batches of a measured size."""
+        return rows / (self.seconds[rows] + RUN_SECONDS)
+
     def preferred_rows(self, least: int = 1) -> int:
         """Return the smallest batch size, at least ``least``, with about the most rows/s."""
-        rates = {
-            rows: rows / (taken + RUN_SECONDS)
-            for rows, taken in self.seconds.items()
-            if rows >= least
-        }
+        rates = {rows: self.rate(rows) for rows in self.seconds if rows >= least}
         best = max(rates.values(), default=0.0)
         return next((rows for rows, rate in rates.items() if rate * WORTH >= best), least)
+
+    def divided_rows(self) -> int:
+        """Return the smallest batch size from which on twice the rows take about twice the time, so
+        that idle instances may divide a batch; 0 if there is none."""
+        for rows, taken in self.seconds.items():
+            twice = self.seconds.get(2 * rows)
+            if twice is not None and 2 * taken <= DIVIDED * twice:
+                return rows
+        return 0
 
 
 def probe(

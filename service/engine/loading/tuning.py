@@ -83,7 +83,10 @@ def tune(
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
-    extent = _extent(signature, mode, rows, found, padding, batching.run_rows)
+    # If rows run one by one, the limit is that of any other run: a request with more rows would
+    # compete with all others for long.
+    most = batching.run_rows if mode is BatchingMode.ROWS else short_rows(found, cores)
+    extent = _extent(signature, rows, most, padding)
     unbounded = summary.unbounded or ("" if extent else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
     lone = None
@@ -111,21 +114,11 @@ def _try_lone(
 
 
 def _extent(
-    signature: Signature,
-    mode: BatchingMode,
-    rows: Sequence[Arrays],
-    found: Probe,
-    padding: Padding | None,
-    run_rows: int,
+    signature: Signature, rows: Sequence[Arrays], most: int, padding: Padding | None
 ) -> Extent | None:
-    """Return the largest inputs whose run was measured to be short; None without rows.
-
-    If rows run one by one, the limit is ``run_rows``, as for any other run: a request with more
-    rows would compete with all others for long.
-    """
+    """Return the largest inputs whose run was measured to be short; None without rows."""
     if not rows:
         return None
-    most = run_rows if mode is BatchingMode.ROWS else short_rows(found)
     return measured_extent(signature, rows[0], most, padding)
 
 

@@ -146,6 +146,7 @@ def _warm_up_language(
 
 def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
     batching, plan = config.batching, tuned.plan
+    by_hand = batching.preferred_batch_size or batching.max_queue_delay
     return BatchPolicy(
         plan.mode,
         batching.run_rows,
@@ -157,6 +158,7 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
         part_rows(plan, tuned.probe, batching),
         refusal(plan, batching),
         fixed=None if tuned.padding else tuned.signature.row_shapes,
+        divided_rows=0 if by_hand else tuned.probe.divided_rows(),
     )
 
 

@@ -8,6 +8,7 @@ from service.config.model import ModelConfig
 from service.core.events import Observer
 from service.core.ledger import Mark
 from service.core.run_limits import RunLimits
+from service.core.sole_use import SoleUse
 from service.engine.loading.loaded import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.cores import Cores, Share
@@ -74,7 +75,9 @@ class BatcherParts:
         if loaded.extent is None:
             return self._dynamic(loaded, inline=False)
         inline, threaded = (self._dynamic(loaded, inline=each) for each in (True, False))
-        return SplitBatcher(inline, threaded, loaded.extent)
+        use = self.cores.use if self.cores else SoleUse()
+        if_sole = loaded.plan.if_sole
+        return SplitBatcher(inline, threaded, loaded.extent, self.label[0], use, if_sole=if_sole)
 
     def _dynamic(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
         weight = self.config.scheduling.weight

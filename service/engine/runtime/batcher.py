@@ -82,7 +82,7 @@ class DynamicBatcher:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         cores, weight, threads = share or Share(Cores(1))
-        self._seat = cores.seat(weight, threads, self._wake)
+        self._seat = cores.seat(self._model, weight, threads, self._wake)
         # All mutable state: the queue, and the estimate of its waiting time; the free instances;
         # whether _turn is scheduled, and whether the last _turn found nothing queued or running;
         # whether clients may have disconnected; whether the batcher is closed; the marks of threads
@@ -318,7 +318,8 @@ class DynamicBatcher:
         self._drop_unwanted(now)
         self._held = False
         while self._slots.any_free and queue and self._may_begin():
-            batch = queue.pop(now, full=self._slots.all_busy)
+            idle = self._slots.instances - self._slots.busy
+            batch = queue.pop(now, full=not idle, idle=idle)
             if batch is None:
                 break
             self._begin(batch)

@@ -1,10 +1,12 @@
 """The cores of the process, shared by the batchers of all models. On the event loop only."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakMethod
 
 from service.core.fair_share import Claimant, FairShare
+from service.core.sole_use import SoleUse
 
 
 class OtherWorkers(Protocol):
@@ -20,29 +22,37 @@ class OtherWorkers(Protocol):
 
 class Cores:
     """Decides when batchers may begin runs in threads, by their weights. ``others`` is None if
-    there is one worker."""
+    there is one worker. ``use`` records which models are in use."""
 
     def __init__(self, cores: int, others: OtherWorkers | None = None) -> None:
         self._share = FairShare(cores)
         self._others = others
+        self.use = SoleUse()
 
-    def seat(self, weight: float, threads: int, wake: Callable[[], None]) -> "Seat":
-        """Create the seat of a batcher. ``wake``, a method, is called when a run that had to wait
-        may begin."""
+    def seat(self, model: str, weight: float, threads: int, wake: Callable[[], None]) -> "Seat":
+        """Create the seat of a batcher of a model. ``wake``, a method, is called when a run that
+        had to wait may begin."""
         method = WeakMethod(wake)  # a reference cycle would live until a garbage collection
 
         def call() -> None:
             if found := method():
                 found()
 
-        return Seat(self._share, Claimant(weight, threads, call), self._others)
+        note = partial(self.use.note, model)
+        return Seat(self._share, Claimant(weight, threads, call), self._others, note)
 
 
 class Seat:
     """The access of one batcher to the cores; see ``FairShare`` for the calls."""
 
-    def __init__(self, share: FairShare, claimant: Claimant, others: OtherWorkers | None) -> None:
-        self._share, self._claimant, self._others = share, claimant, others
+    def __init__(
+        self,
+        share: FairShare,
+        claimant: Claimant,
+        others: OtherWorkers | None,
+        note: Callable[[], None],
+    ) -> None:
+        self._share, self._claimant, self._others, self._note = share, claimant, others, note
 
     @property
     def all_free(self) -> bool:
@@ -58,6 +68,7 @@ class Seat:
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=True)
         self._share.begin(self._claimant)
+        self._note()
         self.wake_next()
 
     def end(self, seconds: float, more: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from service.core.extent import Extent
 from service.core.ledger import Mark
 from service.core.requests import Terms
+from service.core.sole_use import SoleUse
 from service.core.tensors import Arrays
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.replies import Reply
@@ -76,13 +77,24 @@ class TensorBatcher(Batcher, Protocol):
 class SplitBatcher:
     """Passes requests within ``extent`` to ``inline``, larger ones to ``threaded``.
 
-    Each has a separate queue, so that a large request does not delay small ones. Both run the same
-    session, which counts as one instance.
+    With ``if_sole``, requests are passed to ``inline`` only while ``use`` shows that no model but
+    ``model`` is in use. Each has a separate queue, so that a large request does not delay small
+    ones. Both run the same session, which counts as one instance.
     """
 
-    def __init__(self, inline: DynamicBatcher, threaded: DynamicBatcher, extent: Extent) -> None:
+    def __init__(
+        self,
+        inline: DynamicBatcher,
+        threaded: DynamicBatcher,
+        extent: Extent,
+        model: str,
+        use: SoleUse,
+        *,
+        if_sole: bool = False,
+    ) -> None:
         self._inline, self._threaded, self._extent = inline, threaded, extent
         self._both = (inline, threaded)
+        self._model, self._use, self._if_sole = model, use, if_sole
         self.instances = inline.instances
 
     @property
@@ -116,7 +128,11 @@ class SplitBatcher:
         admitted: bool = False,
     ) -> None:
         """Queue a request; see ``DynamicBatcher.submit``."""
-        chosen = self._inline if self._extent.holds(arrays) else self._threaded
+        self._use.note(self._model)
+        inline = self._extent.holds(arrays)
+        if inline and self._if_sole:
+            inline = self._use.is_sole(self._model)
+        chosen = self._inline if inline else self._threaded
         chosen.submit(arrays, rows, terms, reply, alone=alone, admitted=admitted)
 
     def withdraw(self) -> None:

@@ -233,6 +233,27 @@ def test_short_runs_are_executed_in_the_event_loop() -> None:
     assert plan(COMBINE, SHORT) == Plan(COMBINE, 64, 1, 1, True, "")
 
 
+def test_with_one_core_longer_runs_use_the_event_loop_while_no_other_model_is_in_use() -> None:
+    linear = Probe({1: 3e-4, 2: 4e-4, 4: 6e-4, 8: 1.2e-3, 16: 2.3e-3, 32: 4.6e-3})
+    assert plan(COMBINE, linear, cores=1) == Plan(COMBINE, 16, 1, 1, True, "", if_sole=True)
+    assert plan(COMBINE, linear, cores=2) == Plan(COMBINE, 16, 2, 1, False, "")
+    assert plan(COMBINE, linear, cores=1, preferred_batch_size=32).inline is False
+    assert plan(COMBINE, linear, cores=1, preferred_batch_size=2) == Plan(
+        COMBINE, 2, 1, 1, True, ""
+    )
+    assert plan(REQUESTS, Probe({1: 1.9e-3}), cores=1).if_sole
+    # A second session with the cores of other workers is better for such rows.
+    assert not plan(REQUESTS, Probe({1: 2.1e-3}), cores=1).inline
+    assert not plan(COMBINE, linear, cores=1, instances=InstancesConfig(count=1)).inline
+
+
+def test_with_one_core_a_batch_is_shortened_only_if_it_stays_about_as_fast() -> None:
+    fixed = Probe({1: 1.9e-3, 2: 2e-3, 4: 2.1e-3, 8: 2.2e-3, 16: 3.9e-3, 32: 4.1e-3})
+    assert plan(COMBINE, fixed, cores=1) == Plan(COMBINE, 32, 1, 1, False, "")
+    unmeasured = plan(COMBINE, Probe({1: 1e-3}), cores=1, combine="always")
+    assert unmeasured == Plan(COMBINE, 2, 1, 1, False, "")
+
+
 def test_a_row_by_row_model_keeps_all_cores_busy() -> None:
     assert plan(ROWS, LONG) == Plan(ROWS, 1, 4, 1, False, "")
     assert plan(ROWS, Probe({1: 2e-4})).instances == 4
@@ -328,7 +349,9 @@ def test_models_with_unbounded_time_are_not_run_in_the_event_loop() -> None:
 def test_batch_sizes_are_short_up_to_the_first_long_one(
     seconds: dict[int, float], most: int
 ) -> None:
-    assert short_rows(Probe(seconds)) == most
+    assert short_rows(Probe(seconds), 4) == most
+    four_times = {rows: 4 * taken for rows, taken in seconds.items()}
+    assert short_rows(Probe(four_times), 1) == most
 
 
 def test_batch_sizes_without_a_measurement_are_not_run_in_the_event_loop() -> None:

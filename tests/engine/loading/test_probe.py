@@ -174,6 +174,9 @@ def test_a_slow_model_is_not_run_often() -> None:
 def test_the_preferred_batch_size_may_have_a_minimum() -> None:
     flat = Probe({1: 1.0, 2: 2.0, 4: 4.0})
     assert flat.preferred_rows() == 1 and flat.preferred_rows(2) == 2
+    assert Probe({1: 1.0, 2: 1.9, 4: 3.2}).divided_rows() == 1
+    assert Probe({1: 1.0, 2: 1.1, 4: 2.0, 8: 3.6}).divided_rows() == 2
+    assert flat.divided_rows() == 1 and Probe({1: 1.0, 2: 1.1}).divided_rows() == 0
     assert Probe().preferred_rows() == 1 and Probe({1: 1.0}).preferred_rows(2) == 2
 
 

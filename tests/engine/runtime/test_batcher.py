@@ -412,7 +412,7 @@ async def test_a_request_is_not_lone_while_another_model_runs() -> None:
     served = DynamicBatcher(
         ("m", 1), policy, [noting("usual")], lambda _: None, share=Share(cores), lone=noting("lone")
     )
-    cores.seat(1.0, 1, served.withdraw).begin()
+    cores.seat("other", 1.0, 1, served.withdraw).begin()
     await asyncio.wait_for(submit(served, rows(1, 1), 1), PATIENCE)
     assert ran == ["usual"]
     served.close()
