@@ -68,10 +68,13 @@ def split(
 
 def _slices(entries: tuple[Entry[Any], ...], outputs: Arrays) -> list[Arrays]:
     parts: list[Arrays] = []
-    start = 0
+    start, first = 0, outputs[0] if len(outputs) == 1 else None
     for entry in entries:
         stop = start + entry.rows
-        parts.append(tuple([output[start:stop] for output in outputs]))
+        if first is not None:  # a comprehension takes twice as long
+            parts.append((first[start:stop],))
+        else:
+            parts.append(tuple([output[start:stop] for output in outputs]))
         start = stop
     return parts
 

@@ -213,6 +213,9 @@ class Signature:
         """
         if len(tensors) != len(self.inputs):
             return self._overriding(tensors)
+        if len(tensors) == 1 and tensors[0].name == self.inputs[0].name:  # a short way for most
+            tensor, spec = tensors[0], self.inputs[0]
+            return (tensor.array if spec.fits(tensor) else _converted(spec, tensor),)
         arrays = []
         for place, spec in enumerate(self.inputs):  # a strict zip takes three times as long
             tensor = tensors[place]

@@ -22,7 +22,6 @@ from service.api.transport.target import target_of_url
 from service.core.body_cost import LARGE
 from service.core.errors import MalformedRequest
 
-VERSIONS = ("1.1", "1.0")
 Admits = Callable[[list[Header]], bool]
 """Returns True if a prediction with these headers is authorized. Other requests use ASGI, where the
 data plane refuses them."""
@@ -55,25 +54,16 @@ class Routing:
         target = target_of_url(head.url)
         if target is None or target.model in self._elsewhere:
             return self._asgi_call(state, request, connection)
-        usual = (
-            head.method == b"POST"
-            and head.version in VERSIONS
-            and head.plain
-            and self._admits(head.headers)
-        )
-        if not usual:
+        if not (head.plain_post and self._admits(head.headers)):
             return self._asgi_call(state, request, connection)
         inference = self._inference
         call = Call(target, head.fields, inference, request, connection)
         if inference.leaving:
             request.keep_alive = False
-        length = head.fields.get(b"content-length")
-        if length is not None:
-            size = int(length)
-            if size > inference.body_limit:
-                call.refuse(too_large(inference.body_limit, size))
-            elif size > LARGE:
-                call.expect()
+        if head.body > inference.body_limit:
+            call.refuse(too_large(inference.body_limit, head.body))
+        elif head.body > LARGE:
+            call.expect()
         return call
 
     def _asgi_call(

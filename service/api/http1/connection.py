@@ -162,7 +162,7 @@ class Connection:
                 end += len(HEAD_END)
                 known = self._known.get(data[:end])
                 if known is not None and len(data) - end == known.body:
-                    self._begin_known(known.head, data[end:])
+                    self._begin_known(known, data[end:])
                     return
                 if known is None:
                     self._learn(data[:end])

@@ -5,7 +5,6 @@ part of the time in which the parser calls back for each header.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
 
 from service.api.http1.request import Head
 
@@ -18,13 +17,6 @@ MOST_HEADERS = 32
 this limit, heads of many short headers take 70 MB; with it, 10 MB."""
 
 
-class Known(NamedTuple):
-    """A parsed head, and the length of the body in bytes."""
-
-    head: Head
-    body: int
-
-
 class KnownHeads:
     """The last heads of all connections; the oldest is forgotten first.
 
@@ -35,7 +27,7 @@ class KnownHeads:
     def __init__(self, most: int = MOST_HEADS) -> None:
         self._most = most
         # All mutable state.
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._known: OrderedDict[bytes, Head] = OrderedDict()
         self.get = self._known.get
         """Return the head with these bytes; None if it is not known."""
 
@@ -48,6 +40,6 @@ class KnownHeads:
             return
         if len(data) > LONGEST or len(head.headers) > MOST_HEADERS:
             return
-        self._known[data] = Known(head, int(head.fields.get(b"content-length", b"0")))
+        self._known[data] = head
         if len(self._known) > self._most:
             self._known.popitem(last=False)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 Header = tuple[bytes, bytes]
+VERSIONS = ("1.1", "1.0")
 
 
 class Receiver(Protocol):
@@ -25,7 +26,16 @@ class Receiver(Protocol):
 class Head:
     """The head of a request. It does not change, and requests may share it."""
 
-    __slots__ = ("fields", "headers", "keep_alive", "method", "plain", "url", "version")
+    __slots__ = (
+        "body",
+        "fields",
+        "headers",
+        "keep_alive",
+        "method",
+        "plain_post",
+        "url",
+        "version",
+    )
 
     def __init__(
         self, method: bytes, url: bytes, version: str, headers: list[Header], keep_alive: bool
@@ -39,13 +49,18 @@ class Head:
         self.keep_alive = keep_alive
         """True if the client keeps the connection open after the reply."""
         self.fields = fields = dict(headers)
-        self.plain = (
-            b"expect" not in fields
+        self.plain_post = (
+            method == b"POST"
+            and version in VERSIONS
+            and b"expect" not in fields
             and b"content-encoding" not in fields
             and fields.get(b"transfer-encoding", b"chunked") == b"chunked"
             and len(fields) == len(headers)
         )
-        """True if the body is sent at once and as it is, and no header appears twice."""
+        """True if this is a POST whose body is sent at once and as it is, and no header appears
+        twice."""
+        self.body = int(fields.get(b"content-length", b"0"))  # the parser has checked it
+        """The length of the body in bytes; 0 if the head does not have it."""
 
     @property
     def continue_expected(self) -> bool:

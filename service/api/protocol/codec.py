@@ -267,9 +267,16 @@ def encode_parts(
     Raises:
         MalformedRequest: an output does not fit in its sink.
     """
-    items: list[dict[str, Any]] = []
-    raw: list[Bytes | memoryview] = []
     model, version, outputs, id = response
+    raw: list[Bytes | memoryview] = []
+    if not (id or sinks or False in binary):
+        described = []
+        for tensor in outputs:
+            data = to_bytes(tensor)
+            raw.append(data)
+            described.append((tensor.name, tensor.datatype.name, tensor.array.shape, len(data)))
+        return _binary_document(model, version, tuple(described)), raw
+    items: list[dict[str, Any]] = []
     for place, tensor in enumerate(outputs):
         name, datatype, array = tensor
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
@@ -301,6 +308,24 @@ def encode_parts(
         if strange:
             document = _with_tokens(document, message)
     return document, raw
+
+
+@lru_cache(maxsize=256)
+def _binary_document(
+    model: str, version: int, outputs: tuple[tuple[str, str, tuple[int, ...], int], ...]
+) -> bytes:
+    """Return the JSON part of an answer without id whose outputs are raw. ``outputs`` has the name,
+    datatype, shape and bytes of each. It is cached, because most answers have the same one."""
+    items = [
+        {
+            "name": name,
+            "datatype": datatype,
+            "shape": shape,
+            "parameters": {"binary_data_size": size},
+        }
+        for name, datatype, shape, size in outputs
+    ]
+    return orjson.dumps({"model_name": model, "model_version": str(version), "outputs": items})
 
 
 def _with_tokens(document: bytes, message: dict[str, Any]) -> bytes:

@@ -51,7 +51,10 @@ class Answer(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of the whole body."""
-        return len(self.body) + sum([len(part) for part in self.rest])
+        size = len(self.body)
+        for part in self.rest:
+            size += len(part)
+        return size
 
     def encoded(self, encoding: bytes, body: Buffer) -> "Answer":
         """Return the same answer with the compressed ``body``."""
@@ -88,9 +91,10 @@ def inferred(
     """
     wanted, default = request.outputs, request.binary_outputs
     tensors = tensors_of(version, signature, request, outputs)
-    binary = [default] * len(tensors)
-    if wanted:
-        binary = [default if each.binary is None else each.binary for each in wanted]
+    binary = []
+    for place in range(len(tensors)):
+        own = wanted[place].binary if wanted else None
+        binary.append(default if own is None else own)
     response = InferResponse(version.model, version.number, tensors, request.id)
     sinks = () if request.shared is None else [each.sink for each in wanted]
     document, raw = codec.encode_parts(response, binary, tokens, sinks)
@@ -110,8 +114,9 @@ def tensors_of(
     """Return the outputs of an answer with their names. Outputs requested as classes have these as
     their values."""
     tensors = _named(signature, request.outputs, outputs)
-    if any([each.classes for each in request.outputs]):
-        tensors = _classified(tensors, request.outputs, version, signature.has_rows)
+    for each in request.outputs:  # a comprehension takes longer for the usual one or two outputs
+        if each.classes:
+            return _classified(tensors, request.outputs, version, signature.has_rows)
     return tensors
 
 
@@ -186,7 +191,10 @@ def _named(
     signature: Signature, wanted: Sequence[RequestedOutput], outputs: Arrays
 ) -> tuple[Tensor, ...]:
     specs = signature.outputs
-    if wanted and len(specs) > 1:  # a single output is in its place already
+    if len(specs) == 1:  # it is in its place already
+        spec = specs[0]
+        return (Tensor(spec.name, spec.datatype, outputs[0]),)
+    if wanted:
         by_name = {spec.name: spec for spec in specs}
         specs = tuple([by_name[each.name] for each in wanted])
     # Not a strict zip, which takes three times as long: there is one output for each spec.

@@ -37,4 +37,11 @@ def test_expect_100_continue_is_recognised(version: str, value: bytes, expected:
     ],
 )
 def test_a_plain_request_needs_no_special_care(headers: list[Header], plain: bool) -> None:
-    assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).plain is plain
+    assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).plain_post is plain
+    assert not Head(b"PUT", b"/", "1.1", headers, keep_alive=True).plain_post
+    assert not Head(b"POST", b"/", "2.0", headers, keep_alive=True).plain_post
+
+
+def test_the_length_of_the_body_is_that_of_its_header() -> None:
+    for headers, length in (([(b"content-length", b"12")], 12), ([], 0)):
+        assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).body == length

@@ -39,6 +39,20 @@ def test_a_tensor_is_unchanged_by_both_encodings(
     np.testing.assert_array_equal(got.array, array)
 
 
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), max_size=3), st.integers(1, 9))
+def test_the_json_part_of_raw_outputs_is_the_same_with_and_without_an_id(
+    outputs: list[tuple[str, int]], version: int
+) -> None:
+    tensors = tuple(
+        Tensor(name, DATATYPES["FP32"], np.zeros((rows, 2), np.float32)) for name, rows in outputs
+    )
+    binary = [True] * len(tensors)
+    body, length = encode(InferResponse("m", version, tensors), binary)
+    named, named_length = encode(InferResponse("m", version, tensors, "7"), binary)
+    assert json.loads(named[:named_length]) == {"id": "7", **json.loads(body[:length])}
+    assert length is None or body[length:] == named[named_length:]
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5), st.booleans())
 def test_strings_are_unchanged_by_both_encodings(values: list[str], binary: bool) -> None:
     array = np.array(values, dtype=object)
