@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from service.core.batching import BatchPolicy
+from service.core.batching import BatchingMode, BatchPolicy
 from service.core.extent import Extent
 from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
@@ -68,6 +68,14 @@ class Loaded:
     images_note: str = ""
     tuning_note: str = ""
     provider: Provider = Provider.CPU
+    only_rows: bool = field(init=False, repr=False)
+    """True if all requests consist of rows that share runs or are run one by one, as with most
+    models."""
+
+    def __post_init__(self) -> None:
+        signature, whole = self.signature, self.plan.mode is BatchingMode.REQUESTS
+        only_rows = signature.batchable and not (signature.may_stand_alone or whole)
+        object.__setattr__(self, "only_rows", only_rows)
 
     @property
     def computed_by(self) -> str:

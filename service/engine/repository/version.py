@@ -198,6 +198,9 @@ class ModelVersion:
             self._submit_texts(signature.texts, inputs, terms, reply)
             return
         arrays = signature.check(inputs)
+        if loaded.only_rows and (rows := signature.rows(arrays)):
+            batcher.submit(arrays, rows, terms, reply, alone=terms.alone)
+            return
         whole, limit, rows = loaded.plan.mode is _REQUESTS, loaded.policy.max_rows, 1
         if signature.batchable:
             rows = signature.rows(arrays)
@@ -254,7 +257,10 @@ class ModelVersion:
         Raises:
             NotReady: the version does not serve.
         """
-        return self.serving()[0].signature
+        loaded = self.loaded
+        if loaded is None or self.state is not _READY:  # asked here too: each request asks
+            loaded, _ = self.serving()
+        return loaded.signature
 
     @property
     def padding(self) -> Padding | None:
