@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.headers import Headers
+from service.api.dataplane.inference import Inference
 from service.api.protocol.json_tensors import Bytes
 from service.api.transport.answers import WRITES, Answer, Write
 from service.api.transport.exchange import Exchange

@@ -23,7 +23,7 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_co
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.api.dataplane.inference import Headers
+from service.api.dataplane.headers import Headers
 from service.api.transport.exchange import Exchange
 from service.core.errors import TransientError
 from service.core.events import BatchExecuted, Event, Outcome, TextAnswered

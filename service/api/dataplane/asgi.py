@@ -13,7 +13,8 @@ from starlette.datastructures import Headers as HeadersView
 
 from service.api.auth.middleware import collect
 from service.api.auth.policy import Access, Need
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.headers import Headers
+from service.api.dataplane.inference import Inference
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol.json_tensors import Buffer, Bytes
 from service.api.transport.answers import ALLOW, CLOSE, Answer, Header

@@ -6,7 +6,8 @@ from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.headers import Headers
+from service.api.dataplane.inference import Inference
 from service.api.http1.driver import HTTPProtocol
 from service.api.http1.request import Request
 from service.api.protocol.json_tensors import Bytes

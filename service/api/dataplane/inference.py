@@ -15,6 +15,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from service.api.dataplane.headers import Headers, header_length
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
 from service.api.protocol.answer_limit import check_size, is_slight, slight
@@ -42,7 +43,6 @@ from service.config.settings import Settings
 from service.core.body_cost import LARGE
 from service.core.errors import (
     ExecutionFailed,
-    MalformedRequest,
     MemoryFull,
     NotFound,
     QuantserveError,
@@ -63,8 +63,6 @@ if TYPE_CHECKING:
     from service.api.dataplane.images import Decoded, ImageBody
     from service.core.images import ImageSettings
     from service.engine.host.shared_memory import Regions
-
-Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger(__name__)
 USUAL = (DEFAULT_PRIORITY, None, None, False)
@@ -129,7 +127,7 @@ class Inference:
                 raise TakesLong
             request = v1.decode(body, version.signature, version.padding, form, not_here)
         else:
-            length = _header_length(headers)
+            length = header_length(headers)
             if length and exchange.held is not None:
                 self.traffic.came(exchange, body, length)
             if length == 0:
@@ -221,7 +219,7 @@ class Inference:
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
             return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
-        length = _header_length(headers)
+        length = header_length(headers)
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
         return await self.elsewhere.decode(body, length, signature, held)
@@ -452,7 +450,7 @@ def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody
     """Return the body of a request for an image model; None if the body has no images."""
     from service.api.dataplane.images import ImageBody
 
-    protocol, length = exchange.target.protocol, _header_length(headers)
+    protocol, length = exchange.target.protocol, header_length(headers)
     form = form_of(protocol, headers.get(b"content-type"), length, body)
     return None if form is None else ImageBody(body, form, length)
 
@@ -478,13 +476,3 @@ def _number(target: Target) -> int | None:
         shown = f"{target.version:.40}"
         raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
     return int(target.version)
-
-
-def _header_length(headers: Headers) -> int | None:
-    value = headers.get(b"inference-header-content-length")
-    if value is None:
-        return None
-    if not value.isdigit() or len(value) > 18:
-        shown = value.decode("latin-1")
-        raise MalformedRequest(f'Inference-Header-Content-Length "{shown:.40}" is not a length')
-    return int(value)

@@ -6,7 +6,8 @@ import logging
 import orjson
 from grpc import StatusCode
 
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.headers import Headers
+from service.api.dataplane.inference import Inference
 from service.api.grpc.decoding import decode, decoded_there
 from service.api.grpc.statuses import code_of
 from service.api.grpc.wire import Parts, split

@@ -7,7 +7,8 @@ of an HTTP request. The body of the answer is the response message, or an error.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.headers import Headers
+from service.api.dataplane.inference import Inference
 from service.api.grpc.calls import Call, Refused
 from service.api.grpc.wire import split
 from service.api.protocol.json_tensors import Buffer

@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from service.api.dataplane.inference import Headers
+from service.api.dataplane.headers import Headers
 from service.api.transport.answers import Header
 from service.core.errors import Unauthenticated
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from service.api.dataplane.inference import Headers
+from service.api.dataplane.headers import Headers
 from service.api.grpc.calls import Refused
 from service.api.grpc.forwarded import Calls
 from service.api.grpc.metadata import Admit, headers_of, turn_away_unless
