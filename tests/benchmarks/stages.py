@@ -26,7 +26,10 @@ STAGES = {
         "api/protocol/codec.py:decode", "api/protocol/codec.py:_", "api/protocol/json_tensors.py",
         "api/protocol/binary_tensors.py", "api/protocol/non_finite.py",
     ),
-    "validate": ("core/tensors.py", "engine/repository/version.py", "api/dataplane/inference.py:_"),
+    "validate": (
+        "core/tensors.py", "engine/repository/version.py", "api/dataplane/choice.py",
+        "api/dataplane/inference.py:_",
+    ),
     "queue": (
         "engine/runtime/batcher.py", "engine/runtime/split_batcher.py", "core/batching.py",
         "core/extent.py", "core/waiting.py", "engine/repository/repository.py",

@@ -3,6 +3,7 @@
 inference  from bytes to the queue and back
 routing    the choice between a call and the ASGI application for each request
 call       an inference request without ASGI
+choice     the version that answers a request
 headers    the headers of a request
 images     from the images of a request to the model's tensor, and from outputs to boxes
 asgi       inference as an ASGI callable: for unusual requests, and for other servers

@@ -15,6 +15,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from service.api.dataplane.choice import choose
 from service.api.dataplane.headers import Headers, header_length
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
@@ -37,20 +38,17 @@ from service.api.transport.answers import (
 )
 from service.api.transport.exchange import Admitted, Exchange
 from service.api.transport.shared_tensors import SharedTensors
-from service.api.transport.target import Target, given_id
+from service.api.transport.target import given_id
 from service.api.transport.traffic import Traffic
 from service.config.settings import Settings
 from service.core.body_cost import LARGE
 from service.core.errors import (
     ExecutionFailed,
     MemoryFull,
-    NotFound,
     QuantserveError,
     ShuttingDown,
 )
 from service.core.events import ImagesDecoded, Observer, Outcome, RequestCompleted
-from service.core.generation import not_tensors
-from service.core.names import VERSION
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
 from service.core.tensors import Arrays, Signature
@@ -118,7 +116,7 @@ class Inference:
             RequestError, TransientError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
             TakesLong: call ``admit_elsewhere``, because decoding takes long.
         """
-        version = self._choose(exchange)
+        version = choose(self._repository, exchange)
         if version.images is not None and _image_body(exchange, headers, body) is not None:
             raise TakesLong
         if exchange.target.protocol == "v1":
@@ -156,7 +154,7 @@ class Inference:
         Raises:
             RequestError, TransientError: as in ``admit``, except for decoding errors.
         """
-        self._enter(exchange, self._choose(exchange), request, reply, alone)
+        self._enter(exchange, choose(self._repository, exchange), request, reply, alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
@@ -167,7 +165,7 @@ class Inference:
             RequestError, TransientError: as in ``admit``.
             CodecFailed: the process that decodes the body died.
         """
-        version = self._choose(exchange)
+        version = choose(self._repository, exchange)
         while True:
             signature, padding, images = version.signature, version.padding, version.images
             request = await self._read(exchange, headers, body, version)
@@ -176,7 +174,7 @@ class Inference:
             if reply.done():
                 return
             # Another version may be serving now, and it may need other inputs.
-            version = self._choose(exchange)
+            version = choose(self._repository, exchange)
             same = version.signature.inputs == signature.inputs and version.images == images
             if same and version.padding == padding:
                 break
@@ -238,7 +236,7 @@ class Inference:
         Raises:
             NotFound, NotReady: the model or version does not exist, or is not ready.
         """
-        images = self._choose(exchange).images
+        images = choose(self._repository, exchange).images
         return None if images is None else images.name
 
     async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
@@ -249,7 +247,7 @@ class Inference:
             RequestError, TransientError: as in ``admit_elsewhere``.
         """
         while True:
-            version = self._choose(exchange)
+            version = choose(self._repository, exchange)
             settings, exchange.pictured = version.images, None
             images, rest = images_of(settings.name, request) if settings else ([], request)
             if settings is None or not images:
@@ -258,7 +256,7 @@ class Inference:
 
             places = (exchange, self.elsewhere, self.traffic)
             made = await decode_images(images, rest, settings, *places)
-            if self._choose(exchange).images == settings:
+            if choose(self._repository, exchange).images == settings:
                 return self._decoded(exchange, version, made)
 
     def _decoded(
@@ -270,14 +268,6 @@ class Inference:
             event = ImagesDecoded(version.model, version.number, count, decoded.seconds)
             self._observe(event)
         return decoded.request
-
-    def _choose(self, exchange: Exchange) -> ModelVersion:
-        _, model, number = exchange.target
-        version = self._repository.version(model, _number(exchange.target) if number else None)
-        exchange.version = version
-        if version.language:
-            raise not_tensors(model)
-        return version
 
     def _enter(
         self,
@@ -467,12 +457,3 @@ def _of_images(
     if pictured.settings.classes and exchange.target.protocol == "v1":
         return outputs, encoded(best_classes(admitted, outputs, pictured), None)
     return in_images(admitted, outputs, pictured), None
-
-
-def _number(target: Target) -> int | None:
-    if target.version is None:
-        return None
-    if not VERSION.fullmatch(target.version):
-        shown = f"{target.version:.40}"
-        raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
-    return int(target.version)
