@@ -1,10 +1,11 @@
 """Inference requests.
 
-inference  from bytes to the queue and back
-routing    the choice between a call and the ASGI application for each request
-call       an inference request without ASGI
-choice     the version that answers a request
-headers    the headers of a request
-images     from the images of a request to the model's tensor, and from outputs to boxes
-asgi       inference as an ASGI callable: for unusual requests, and for other servers
+inference       from bytes to the queue and back
+routing         the choice between a call and the ASGI application for each request
+call            an inference request without ASGI
+choice          the version that answers a request
+headers         the headers of a request
+image_requests  the images of requests: recognised, replaced by the model's tensor, answered
+images          from images to the model's tensor, and from outputs to boxes
+asgi            inference as an ASGI callable: for unusual requests, and for other servers
 """

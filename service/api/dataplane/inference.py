@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from service.api.dataplane.choice import choose
 from service.api.dataplane.headers import Headers, header_length
+from service.api.dataplane.image_requests import ImageRequests, image_body, of_images
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
 from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
-from service.api.protocol.image_bodies import form_of, images_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, go_on, not_here
 from service.api.transport.answers import (
@@ -48,7 +48,7 @@ from service.core.errors import (
     QuantserveError,
     ShuttingDown,
 )
-from service.core.events import ImagesDecoded, Observer, Outcome, RequestCompleted
+from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
 from service.core.tensors import Arrays, Signature
@@ -56,10 +56,7 @@ from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
 
-# Not imported at runtime, to save memory on servers without image models.
 if TYPE_CHECKING:
-    from service.api.dataplane.images import Decoded, ImageBody
-    from service.core.images import ImageSettings
     from service.engine.host.shared_memory import Regions
 
 _log = logging.getLogger(__name__)
@@ -96,6 +93,7 @@ class Inference:
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere(settings.cores)
+        self.images = ImageRequests(repository, self.elsewhere, traffic, observe)
         self._writes = writes
         self._shared = SharedTensors(regions, settings.max_body_bytes)
         self._boot = f"{id(self):x}".encode()
@@ -117,7 +115,7 @@ class Inference:
             TakesLong: call ``admit_elsewhere``, because decoding takes long.
         """
         version = choose(self._repository, exchange)
-        if version.images is not None and _image_body(exchange, headers, body) is not None:
+        if version.images is not None and image_body(exchange, headers, body) is not None:
             raise TakesLong
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
@@ -212,8 +210,8 @@ class Inference:
     ) -> InferRequest:
         held, signature = exchange.held, version.signature
         exchange.pictured = None
-        if version.images is not None and (sent := _image_body(exchange, headers, body)):
-            return await self._read_images(exchange, sent, version, version.images)
+        if version.images is not None and (sent := image_body(exchange, headers, body)):
+            return await self.images.read(exchange, sent, version, version.images)
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
             return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
@@ -221,53 +219,6 @@ class Inference:
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
         return await self.elsewhere.decode(body, length, signature, held)
-
-    async def _read_images(
-        self, exchange: Exchange, sent: "ImageBody", version: ModelVersion, images: "ImageSettings"
-    ) -> InferRequest:
-        from service.api.dataplane.images import read_images
-
-        places = (exchange, self.elsewhere, self.traffic)
-        return self._decoded(exchange, version, await read_images(sent, images, *places))
-
-    def image_input(self, exchange: Exchange) -> str | None:
-        """Return the name of the version's BYTES input for images; None if it has none.
-
-        Raises:
-            NotFound, NotReady: the model or version does not exist, or is not ready.
-        """
-        images = choose(self._repository, exchange).images
-        return None if images is None else images.name
-
-    async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
-        """Return a decoded request with the model's tensor in place of its images, if it has any.
-        The elements of the input ``image_input`` must be bytes.
-
-        Raises:
-            RequestError, TransientError: as in ``admit_elsewhere``.
-        """
-        while True:
-            version = choose(self._repository, exchange)
-            settings, exchange.pictured = version.images, None
-            images, rest = images_of(settings.name, request) if settings else ([], request)
-            if settings is None or not images:
-                return request
-            from service.api.dataplane.images import decode_images
-
-            places = (exchange, self.elsewhere, self.traffic)
-            made = await decode_images(images, rest, settings, *places)
-            if choose(self._repository, exchange).images == settings:
-                return self._decoded(exchange, version, made)
-
-    def _decoded(
-        self, exchange: Exchange, version: ModelVersion, decoded: "Decoded"
-    ) -> InferRequest:
-        exchange.pictured = decoded.pictured
-        if decoded.pictured is not None:
-            count = len(decoded.pictured.placements)
-            event = ImagesDecoded(version.model, version.number, count, decoded.seconds)
-            self._observe(event)
-        return decoded.request
 
     def _enter(
         self,
@@ -312,7 +263,7 @@ class Inference:
         if exchange.pictured is not None:
             if sum([array.nbytes for array in outputs]) > HERE_COPY:
                 raise TakesLong
-            outputs, answer = _of_images(exchange, admitted, outputs)
+            outputs, answer = of_images(exchange, admitted, outputs)
             if answer is not None:
                 return answer
         slight = is_slight(request, outputs, self._slight)
@@ -341,7 +292,7 @@ class Inference:
         lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
         if exchange.pictured is not None:
             given = (exchange, admitted, outputs)
-            outputs, done = await lane.run(_of_images, *given, held=exchange.held)
+            outputs, done = await lane.run(of_images, *given, held=exchange.held)
             if done is not None:
                 return done
         sized = self._sized(exchange, admitted, outputs)
@@ -434,26 +385,3 @@ class Inference:
                 model, number, protocol, exchange.outcome, seconds, name, exchange.error, rows
             )
         )
-
-
-def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody | None":
-    """Return the body of a request for an image model; None if the body has no images."""
-    from service.api.dataplane.images import ImageBody
-
-    protocol, length = exchange.target.protocol, header_length(headers)
-    form = form_of(protocol, headers.get(b"content-type"), length, body)
-    return None if form is None else ImageBody(body, form, length)
-
-
-def _of_images(
-    exchange: Exchange, admitted: Admitted, outputs: Arrays
-) -> tuple[Arrays, Answer | None]:
-    """Return the outputs with boxes in pixels of the images, and the whole answer if it has classes
-    of images, else None."""
-    from service.api.dataplane.images import best_classes, in_images
-
-    pictured = exchange.pictured
-    assert pictured is not None, "the request had images"
-    if pictured.settings.classes and exchange.target.protocol == "v1":
-        return outputs, encoded(best_classes(admitted, outputs, pictured), None)
-    return in_images(admitted, outputs, pictured), None

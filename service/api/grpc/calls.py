@@ -67,7 +67,7 @@ class Call(Exchange):
             self.target = Target(PROTOCOL, parts.model, parts.version or None)
             if len(body) > LARGE:
                 self._expect(body, parts)
-            image = inference.image_input(self)
+            image = inference.images.input_name(self)
             try:
                 request = decode(body, parts, image=image)
             except TakesLong:
@@ -76,7 +76,7 @@ class Call(Exchange):
             if request.shared is not None:
                 request = await inference.with_shared(self, request)
             if image is not None:
-                request = await inference.with_images(self, request)
+                request = await inference.images.replace(self, request)
             if allowed is not None and (request.timeout is None or allowed < request.timeout):
                 request = request._replace(timeout=max(allowed, 0.0))
             alone = len(parts.head) > HERE_BYTES
