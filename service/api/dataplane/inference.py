@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import Bytes
-from service.api.protocol.pace import TakesLong, go_on, not_here
+from service.api.protocol.pace import TakesLong, not_here
 from service.api.transport.answers import (
     WRITES,
     Answer,
@@ -41,7 +40,6 @@ from service.api.transport.shared_tensors import SharedTensors
 from service.api.transport.target import given_id
 from service.api.transport.traffic import Traffic
 from service.config.settings import Settings
-from service.core.body_cost import LARGE
 from service.core.errors import (
     ExecutionFailed,
     MemoryFull,
@@ -95,7 +93,7 @@ class Inference:
         self.elsewhere = elsewhere or Elsewhere(settings.cores)
         self.images = ImageRequests(repository, self.elsewhere, traffic, observe)
         self._writes = writes
-        self._shared = SharedTensors(regions, settings.max_body_bytes)
+        self.shared = SharedTensors(regions, settings.max_body_bytes, traffic)
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """True if answers close the connection, so that clients send further requests elsewhere."""
@@ -133,9 +131,9 @@ class Inference:
             else:
                 request = codec.decode(body, length, not_here)
                 if request.shared is not None:
-                    if self._expect_shared(exchange, request) > HERE_COPY:
+                    if self.shared.expect(exchange, request) > HERE_COPY:
                         raise TakesLong
-                    request = self._shared.read(request, not_here)
+                    request = self.shared.read(request, not_here)
         self._enter(exchange, version, request, reply)
 
     def admit_read(
@@ -168,7 +166,7 @@ class Inference:
             signature, padding, images = version.signature, version.padding, version.images
             request = await self._read(exchange, headers, body, version)
             if request.shared is not None:
-                request = await self.with_shared(exchange, request)
+                request = await self.shared.fill(exchange, request)
             if reply.done():
                 return
             # Another version may be serving now, and it may need other inputs.
@@ -178,32 +176,6 @@ class Inference:
                 break
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
-
-    async def with_shared(self, exchange: Exchange, request: InferRequest) -> InferRequest:
-        """Return a decoded request with its inputs from shared memory, and with the places of its
-        outputs.
-
-        Raises:
-            RequestError, TransientError: see ``SharedTensors``.
-        """
-        if self._expect_shared(exchange, request) <= HERE_COPY:
-            with suppress(TakesLong):
-                return self._shared.read(request, not_here)
-        return await asyncio.to_thread(self._shared.read, request, go_on)
-
-    def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
-        """Reserve memory for inputs in shared memory, only once: a request may be decoded twice.
-        Return the size of the inputs in bytes.
-
-        Raises:
-            MalformedRequest, BodyTooLarge: see ``SharedTensors.size``.
-            MemoryFull: there is no room for the inputs.
-        """
-        size = self._shared.size(request)
-        if size > LARGE and not exchange.in_regions:
-            self.traffic.expand(exchange, size)
-            exchange.in_regions = size
-        return size
 
     async def _read(
         self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion

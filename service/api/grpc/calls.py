@@ -74,7 +74,7 @@ class Call(Exchange):
                 request = await self._decoded_elsewhere(body, parts, image)
             del body
             if request.shared is not None:
-                request = await inference.with_shared(self, request)
+                request = await inference.shared.fill(self, request)
             if image is not None:
                 request = await inference.images.replace(self, request)
             if allowed is not None and (request.timeout is None or allowed < request.timeout):

@@ -3,18 +3,24 @@
 HTTP and gRPC decode requests and encode answers themselves.
 """
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 from service.api.protocol.binary_tensors import from_bytes
 from service.api.protocol.json_tensors import check_strings
-from service.api.protocol.pace import Paced
+from service.api.protocol.pace import Paced, TakesLong, go_on, not_here
 from service.api.protocol.shared_memory import OFFSET, REGION, SIZE
 from service.api.protocol.unsupported import NO_SHARED_MEMORY
+from service.api.transport.exchange import Exchange
+from service.api.transport.traffic import Traffic
+from service.core.body_cost import LARGE
 from service.core.errors import BodyTooLarge, MalformedRequest
 from service.core.requests import InferRequest, Place, RequestedOutput, SharedInput
+from service.core.sizes import HERE_COPY
 from service.core.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -45,11 +51,13 @@ class Target:
 class SharedTensors:
     """The regions that requests may name; None if the server has no shared memory.
 
-    ``limit`` is the most bytes that the inputs of a request may have in shared memory.
+    ``limit`` is the most bytes that the inputs of a request may have in shared memory. ``traffic``
+    reserves the memory for them.
     """
 
     regions: "Regions | None"
     limit: int
+    traffic: Traffic
 
     def size(self, request: InferRequest) -> int:
         """Return the number of bytes of the request's inputs in shared memory.
@@ -67,6 +75,31 @@ class SharedTensors:
                 " (--max-body-bytes)"
             )
         return size
+
+    def expect(self, exchange: Exchange, request: InferRequest) -> int:
+        """Reserve memory for inputs in shared memory, only once: a request may be decoded twice.
+        Return the size of the inputs in bytes.
+
+        Raises:
+            MalformedRequest, BodyTooLarge: see ``size``.
+            MemoryFull: there is no room for the inputs.
+        """
+        size = self.size(request)
+        if size > LARGE and not exchange.in_regions:
+            self.traffic.expand(exchange, size)
+            exchange.in_regions = size
+        return size
+
+    async def fill(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """Reserve memory, then read as ``read`` does; in a thread if that takes long.
+
+        Raises:
+            RequestError, TransientError: see ``expect`` and ``read``.
+        """
+        if self.expect(exchange, request) <= HERE_COPY:
+            with suppress(TakesLong):
+                return self.read(request, not_here)
+        return await asyncio.to_thread(self.read, request, go_on)
 
     def read(self, request: InferRequest, pace: Paced) -> InferRequest:
         """Return the request with all of its inputs, and with the places of its outputs.

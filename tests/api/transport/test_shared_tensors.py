@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from service.api.protocol.pace import go_on
+from service.api.transport.exchange import Exchange
 from service.api.transport.shared_tensors import SharedTensors
-from service.core.errors import BodyTooLarge, MalformedRequest
+from service.api.transport.target import Target
+from service.api.transport.traffic import Traffic
+from service.core.errors import BodyTooLarge, MalformedRequest, MemoryFull
 from service.core.requests import InferRequest, Place, RequestedOutput, SharedInput
 from service.core.tensors import DATATYPES, Tensor
 from service.engine.host.shared_memory import FOLDER, Regions
@@ -24,7 +27,7 @@ def shared() -> Iterator[SharedTensors]:
     file.write_bytes(np.array([1, 2, 3, 4], np.float32).tobytes() + b"\x02\0\0\0ab")
     regions = Regions(PREFIX)
     regions.register("r", file.name, 0, file.stat().st_size)
-    yield SharedTensors(regions, 64)
+    yield SharedTensors(regions, 64, Traffic(2**30))
     file.unlink()
 
 
@@ -92,4 +95,30 @@ def test_the_total_size_of_inputs_is_limited(shared: SharedTensors) -> None:
 
 def test_a_server_without_shared_memory_names_the_flag() -> None:
     with pytest.raises(MalformedRequest, match="--shared-memory"):
-        SharedTensors(None, 64).size(InferRequest((), shared=()))
+        SharedTensors(None, 64, Traffic(2**30)).size(InferRequest((), shared=()))
+
+
+@pytest.mark.parametrize("count", [4, 2**22])
+async def test_inputs_are_read_in_a_thread_if_they_are_long(count: int) -> None:
+    """Memory for long inputs is reserved, once."""
+    values = np.arange(count, dtype=np.float32)
+    file = FOLDER / (PREFIX + secrets.token_hex(4))
+    file.write_bytes(values.tobytes())
+    try:
+        regions = Regions(PREFIX)
+        regions.register("r", file.name, 0, values.nbytes)
+        request = InferRequest((), shared=(there(0, "a", (count,), Place("r", 0, values.nbytes)),))
+        # Twice the bytes do not fit.
+        traffic = Traffic(2 * values.nbytes - 1)
+        shared = SharedTensors(regions, values.nbytes, traffic)
+        exchange = Exchange(Target("v2", "m", None), b"1")
+        for _ in range(2):
+            found = await shared.fill(exchange, request)
+            assert np.array_equal(found.inputs[0].array, values)
+        assert (exchange.held is not None) is (count > 4)
+        if exchange.held is not None:
+            with pytest.raises(MemoryFull):
+                await shared.fill(Exchange(Target("v2", "m", None), b"2"), request)
+            traffic.release(exchange)
+    finally:
+        file.unlink()
