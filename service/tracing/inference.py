@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from service.api.dataplane.answering import Answering
 from service.api.dataplane.headers import Headers
 from service.api.dataplane.inference import Inference
+from service.api.offload.lanes import Elsewhere
 from service.api.protocol.json_tensors import Bytes
 from service.api.transport.answers import WRITES, Answer, Write
 from service.api.transport.exchange import Exchange
@@ -39,6 +41,8 @@ class TracedInference(Inference):
         self._tracing = tracing
         # All mutable state: the traces of the requests that have not ended.
         self._traces: dict[Exchange, Trace] = {}
+        given = (settings, traffic, self.elsewhere, writes)
+        self.answering = TracedAnswering(*given, self._traces)
 
     def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
         """Extend the method of the base class: run it in a span."""
@@ -64,20 +68,10 @@ class TracedInference(Inference):
         reply = TracedReply(reply, self._traces[exchange])
         await super().admit_elsewhere(exchange, headers, body, reply)
 
-    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Extend the method of the base class: add the span's context for the client."""
-        began = perf_counter()
-        return self._encoded(exchange, await super().answer_elsewhere(exchange, outputs), began)
-
-    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Extend the method of the base class: add the span's context for the client."""
-        began = perf_counter()
-        return self._encoded(exchange, super().answer(exchange, outputs), began)
-
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """Extend the method of the base class: add the span's context for the client."""
         began = perf_counter()
-        return self._encoded(exchange, super().refuse(exchange, error), began)
+        return _encoded(self._traces.get(exchange), super().refuse(exchange, error), began)
 
     def finish(self, exchange: Exchange) -> None:
         """Finish the request and its trace."""
@@ -87,9 +81,35 @@ class TracedInference(Inference):
             trace.ended = perf_counter()
             self._tracing.end(trace)
 
-    def _encoded(self, exchange: Exchange, answer: Answer, began: float) -> Answer:
-        trace = self._traces.get(exchange)
-        if trace is None:
-            return answer
-        trace.encode = (began, perf_counter())
-        return answer._replace(headers=(*answer.headers, trace.header()))
+
+class TracedAnswering(Answering):
+    """Answering that adds the span's context for the client."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        traffic: Traffic,
+        elsewhere: Elsewhere,
+        writes: Mapping[str, Write],
+        traces: Mapping[Exchange, Trace],
+    ) -> None:
+        super().__init__(settings, traffic, elsewhere, writes)
+        self._traces = traces
+
+    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """Extend the method of the base class: add the span's context for the client."""
+        began = perf_counter()
+        return _encoded(self._traces.get(exchange), super().answer(exchange, outputs), began)
+
+    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """Extend the method of the base class: add the span's context for the client."""
+        began = perf_counter()
+        answer = await super().answer_elsewhere(exchange, outputs)
+        return _encoded(self._traces.get(exchange), answer, began)
+
+
+def _encoded(trace: Trace | None, answer: Answer, began: float) -> Answer:
+    if trace is None:
+        return answer
+    trace.encode = (began, perf_counter())
+    return answer._replace(headers=(*answer.headers, trace.header()))

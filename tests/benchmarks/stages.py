@@ -38,7 +38,7 @@ STAGES = {
     "assemble and split": ("core/assembly.py", "engine/runtime/execution.py"),
     "encode": (
         "api/protocol/codec.py", "api/transport/answers.py", "api/protocol/answer_limit.py",
-        "engine/runtime/replies.py", "api/dataplane/inference.py:answer",
+        "engine/runtime/replies.py", "api/dataplane/answering.py",
     ),
     "count": (
         "core/statistics.py", "core/events.py", "core/exemplars.py",

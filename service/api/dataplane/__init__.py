@@ -1,6 +1,7 @@
 """Inference requests.
 
-inference       from bytes to the queue and back
+inference       from bytes to the queue, and the outcome of each request
+answering       from outputs to the answer
 routing         the choice between a call and the ASGI application for each request
 call            an inference request without ASGI
 choice          the version that answers a request

@@ -133,7 +133,7 @@ class Call(Exchange):
         """Answer with the outputs."""
         encoding = None
         try:
-            answer = self._inference.answer(self, outputs)
+            answer = self._inference.answering.answer(self, outputs)
             if b"accept-encoding" in self.headers:
                 encoding = wanted_encoding(self.headers, answer.size)
             if encoding is None:
@@ -174,7 +174,7 @@ class Call(Exchange):
         await self._inference.admit_elsewhere(self, self.headers, body, self)
 
     async def _answer_elsewhere(self, outputs: Arrays) -> None:
-        answer = await self._inference.answer_elsewhere(self, outputs)
+        answer = await self._inference.answering.answer_elsewhere(self, outputs)
         encoding = wanted_encoding(self.headers, answer.size)
         if encoding is not None:
             await self._compress(answer, encoding)

@@ -1,10 +1,10 @@
-"""The path of an inference request from its bytes to the queue, and from the outputs to its answer.
+"""The path of an inference request from its bytes to the queue, and the request's outcome.
 
 A version is chosen and its queue is entered in one step, so that a swap cannot lose a request.
-Small requests and answers are decoded and encoded in the same step. Work that would block the event
-loop raises ``TakesLong`` and is repeated by the method of the same name with ``_elsewhere``: it
-decodes the request first and then chooses the version again. Both entry points, ``asgi.py`` and
-``call.py``, use this module.
+Small requests are decoded in the same step. Work that would block the event loop raises
+``TakesLong`` and is repeated by the method of the same name with ``_elsewhere``: it decodes the
+request first and then chooses the version again. Both entry points, ``asgi.py`` and ``call.py``,
+use this module, and ``answering.py`` for the outputs.
 """
 
 import asyncio
@@ -14,42 +14,27 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from service.api.dataplane.answering import Answering
 from service.api.dataplane.choice import choose
 from service.api.dataplane.headers import Headers, header_length
-from service.api.dataplane.image_requests import ImageRequests, image_body, of_images
+from service.api.dataplane.image_requests import ImageRequests, image_body
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
-from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, not_here
-from service.api.transport.answers import (
-    WRITES,
-    Answer,
-    Write,
-    answer_size,
-    encoded,
-    refused,
-    shorten,
-    takes_long,
-    to_encode,
-)
+from service.api.transport.answers import WRITES, Answer, Write, refused, shorten
 from service.api.transport.exchange import Admitted, Exchange
 from service.api.transport.shared_tensors import SharedTensors
 from service.api.transport.target import given_id
 from service.api.transport.traffic import Traffic
 from service.config.settings import Settings
-from service.core.errors import (
-    ExecutionFailed,
-    MemoryFull,
-    QuantserveError,
-    ShuttingDown,
-)
+from service.core.errors import ExecutionFailed, MemoryFull, QuantserveError, ShuttingDown
 from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
-from service.core.tensors import Arrays, Signature
+from service.core.tensors import Arrays
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
@@ -86,13 +71,10 @@ class Inference:
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
-        self._answer_limit = settings.max_response_bytes
-        self._slight = slight(settings.max_response_bytes)
-        self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere(settings.cores)
         self.images = ImageRequests(repository, self.elsewhere, traffic, observe)
-        self._writes = writes
+        self.answering = Answering(settings, traffic, self.elsewhere, writes)
         self.shared = SharedTensors(regions, settings.max_body_bytes, traffic)
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
@@ -221,72 +203,13 @@ class Inference:
             terms = Terms(places, request.priority, request.timeout, alone, self._memory)
         version.submit(request.inputs, terms, reply)
 
-    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Return the answer to an admitted request.
-
-        Raises:
-            ResponseTooLarge: the answer would have more bytes than the server's limit.
-            MemoryFull: there is no memory to build the answer.
-            TakesLong: call ``answer_elsewhere``, because encoding takes long.
-        """
-        admitted = exchange.admitted
-        assert admitted is not None, "an answer comes after admission"
-        request, version, signature = admitted
-        if exchange.pictured is not None:
-            if sum([array.nbytes for array in outputs]) > HERE_COPY:
-                raise TakesLong
-            outputs, answer = of_images(exchange, admitted, outputs)
-            if answer is not None:
-                return answer
-        slight = is_slight(request, outputs, self._slight)
-        if not slight:
-            if takes_long(admitted, exchange.target.protocol, outputs):
-                raise TakesLong
-            if request.shared is not None and sum([o.nbytes for o in outputs]) > HERE_COPY:
-                raise TakesLong
-            size = answer_size(*self._sized(exchange, admitted, outputs))
-            self.traffic.build(exchange, size)
-        write = self._writes[exchange.target.protocol]
-        answer = write(version, signature, request, outputs, self._literal(request))
-        if not slight:
-            check_size(answer.size, self._answer_limit)
-        return answer
-
-    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """Return an answer that takes long to encode. Its size is computed in a thread too.
-
-        Raises:
-            ResponseTooLarge, MemoryFull: as in ``answer``.
-            CodecFailed: the process that encodes the answer died.
-        """
-        admitted = exchange.admitted
-        assert admitted is not None, "an answer comes after admission"
-        lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
-        if exchange.pictured is not None:
-            given = (exchange, admitted, outputs)
-            outputs, done = await lane.run(of_images, *given, held=exchange.held)
-            if done is not None:
-                return done
-        sized = self._sized(exchange, admitted, outputs)
-        self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
-        tokens, protocol = self._literal(admitted.request), exchange.target.protocol
-        if protocol in WRITES and admitted.request.shared is None:
-            response, encoding = to_encode(admitted, protocol, outputs, tokens)
-            answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
-        else:  # no JSON, whose encoding would hold the GIL; or outputs in shared memory
-            request, version, signature = admitted
-            asked = (version, signature, request, outputs, tokens)
-            answer = await lane.run(self._writes[protocol], *asked, held=exchange.held)
-        check_size(answer.size, self._answer_limit)
-        return answer
-
     async def ask(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: "asyncio.Future[Arrays]"
     ) -> Answer:
         """Admit a request, wait for its outputs, and return the answer.
 
         Raises:
-            QuantserveError: see ``admit`` and ``answer``; also the error of the model's run.
+            QuantserveError: see ``admit`` and ``Answering``; also the error of the model's run.
         """
         try:
             self.admit(exchange, headers, body, reply)
@@ -295,22 +218,9 @@ class Inference:
         del body  # free the memory while waiting for the outputs
         outputs = await reply
         try:
-            return self.answer(exchange, outputs)
+            return self.answering.answer(exchange, outputs)
         except TakesLong:
-            return await self.answer_elsewhere(exchange, outputs)
-
-    def _literal(self, request: InferRequest) -> bool:
-        """Return True if NaN and infinity are written as tokens: the request's setting, else the
-        server's."""
-        return (request.non_finite or self._non_finite) == "literal"
-
-    def _sized(
-        self, exchange: Exchange, admitted: Admitted, outputs: Arrays
-    ) -> tuple[str, ModelVersion, Signature, InferRequest, Arrays, int]:
-        """Return the arguments of ``answer_size``."""
-        request, version, signature = admitted
-        protocol, limit = exchange.target.protocol, self._answer_limit
-        return protocol, version, signature, request, outputs, limit
+            return await self.answering.answer_elsewhere(exchange, outputs)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """Return the answer to a failed request. Unexpected exceptions are masked as status 500."""

@@ -83,9 +83,9 @@ class Call(Exchange):
             inference.admit_read(self, self._headers, request, self._reply, alone)
             outputs = await self._reply
             try:
-                answer = inference.answer(self, outputs)
+                answer = inference.answering.answer(self, outputs)
             except TakesLong:
-                answer = await inference.answer_elsewhere(self, outputs)
+                answer = await inference.answering.answer_elsewhere(self, outputs)
         except asyncio.CancelledError:
             self._reply.cancel()
             if inference.leaving and self.admitted:
