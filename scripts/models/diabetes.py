@@ -72,7 +72,8 @@ def train(rows: Patients) -> Network:
             loss.backward()
             optimizer.step()
         schedule.step()
-    return network.eval()
+    network.eval()
+    return network
 
 
 def to_onnx(network: Network) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ golden.npz contains rows that every version must reproduce: `inputs/<tensor>`, `
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def write_golden(
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **arrays)
 
 
-def write_example(folder: Path, inputs: Tensors, output: dict[str, object], width: int) -> None:
+def write_example(folder: Path, inputs: Tensors, output: Mapping[str, object], width: int) -> None:
     """Write example.json, an Open Inference Protocol request with `width` numbers per line."""
     tensors = ",\n".join(_tensor(name, value, width) for name, value in inputs.items())
     outputs = json.dumps([output])

@@ -4,6 +4,8 @@ An exporter would add scopes, stack traces and names of its own. Opset 17 and IR
 ONNX Runtime since 1.12.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -39,7 +41,7 @@ class Graph:
         """Declare that an FP32 tensor is an output."""
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
-    def constant(self, name: str, value: np.ndarray) -> str:
+    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
         """Add a constant under a descriptive name."""
         self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
@@ -54,7 +56,8 @@ class Graph:
 
     def node(self, op: str, *inputs: str, to: str, **attributes: Attribute) -> str:
         """Add a node with one output, `to`. The node has the same name."""
-        self._nodes.append(helper.make_node(op, inputs, [to], name=to, **attributes))
+        named: dict[str, Any] = {"name": to, **attributes}
+        self._nodes.append(helper.make_node(op, inputs, [to], **named))
         return to
 
     def to_float(self, x: str, *, to: str) -> str:

@@ -65,7 +65,8 @@ def like_mnist(image: np.ndarray) -> np.ndarray:
     canvas = np.pad(np.clip((large - 0.2) / 0.6, 0, 1), 4)
     mass = [np.average(np.arange(28), weights=canvas.sum(axis=axis)) for axis in (1, 0)]
     centred = shift(canvas, 13.5 - np.array(mass), order=1)
-    return (np.round(np.clip(centred, 0, 1) * 255) / 255).astype(np.float32)
+    pixels: np.ndarray = np.round(np.clip(centred, 0, 1) * 255) / 255
+    return pixels.astype(np.float32)
 
 
 def diabetes() -> tuple[Patients, Patients]:

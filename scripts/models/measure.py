@@ -40,7 +40,8 @@ def session(path: Path, threads: int = 1, optimized: Path | None = None) -> ort.
 
 def answer(path: Path, feeds: Feeds) -> np.ndarray:
     """Return the model's first output."""
-    return session(path).run(None, feeds)[0]
+    first: np.ndarray = session(path).run(None, feeds)[0]
+    return first
 
 
 def kernels(path: Path) -> tuple[int, int]:

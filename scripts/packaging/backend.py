@@ -57,14 +57,16 @@ def build_wheel(folder: str, settings: Settings = None, metadata: str | None = N
     """Build the wheel into ``folder``. Returns its name."""
     target = Path(folder).resolve()
     with staged():
-        return build_meta.build_wheel(str(target), settings)
+        name: str = build_meta.build_wheel(str(target), settings)
+    return name
 
 
 def build_sdist(folder: str, settings: Settings = None) -> str:
     """Build the sdist into ``folder``. Returns its name."""
     target = Path(folder).resolve()
     with staged():
-        return build_meta.build_sdist(str(target), settings)
+        name: str = build_meta.build_sdist(str(target), settings)
+    return name
 
 
 @contextmanager
@@ -102,6 +104,8 @@ def renamed(source: str, file: Path) -> str:
     """Return the source of a module with its imports renamed."""
     text = IMPORT.sub(rf"\g<1>{THERE}", source)
     for node in ast.walk(ast.parse(text, str(file))):
+        if not isinstance(node, ast.stmt | ast.expr):  # only these have a line
+            continue
         if any(name.partition(".")[0] == HERE for name in imported(node)):
             raise ValueError(f"{file}: line {node.lineno} still imports {HERE}")
         if names_a_module(node):
