@@ -45,7 +45,8 @@ def reference(data: bytes, shorter: int = SIDE, side: int = SIDE) -> np.ndarray:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
     values = np.asarray(image, np.float32) / 255
-    return ((values - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)
+    centred: np.ndarray = values - np.array(MEAN, np.float32)
+    return (centred / np.array(STD, np.float32)).transpose(2, 0, 1)
 
 
 TOML = f"""
@@ -60,7 +61,7 @@ std = {list(STD)}
 def echo(folder: Path, toml: str = TOML, name: str = "echo") -> Path:
     """Write a model that returns its input FP32 [-1, 3, 32, 32] as ``y``; return the version's
     folder."""
-    shape = ["batch", 3, SIDE, SIDE]
+    shape: list[int | str | None] = ["batch", 3, SIDE, SIDE]
     graph = model([node("Identity", "x", to="y")], [value("x", shape)], [value("y", shape)])
     home = save(graph, folder / name)
     (folder / name / "model.toml").write_text(toml)
@@ -69,7 +70,7 @@ def echo(folder: Path, toml: str = TOML, name: str = "echo") -> Path:
 
 def raw_echo(folder: Path, toml: str, name: str = "raw") -> Path:
     """Like ``echo``, for UINT8 [-1, -1, -1, 3]."""
-    shape = ["batch", "height", "width", 3]
+    shape: list[int | str | None] = ["batch", "height", "width", 3]
     kind = TensorProto.UINT8
     ends = [value("x", shape, kind)], [value("y", shape, kind)]
     home = save(model([node("Identity", "x", to="y")], *ends), folder / name)
@@ -80,7 +81,7 @@ def raw_echo(folder: Path, toml: str, name: str = "raw") -> Path:
 def classifier(folder: Path, toml: str, name: str = "colours") -> Path:
     """Write a model whose scores of three classes are the channel means of FP32 [-1, 3, 32, 32]."""
     nodes = [node("ReduceMean", "x", to="scores", axes=[2, 3], keepdims=0)]
-    shape = ["batch", 3, SIDE, SIDE]
+    shape: list[int | str | None] = ["batch", 3, SIDE, SIDE]
     home = save(model(nodes, [value("x", shape)], [value("scores", ["batch", 3])]), folder / name)
     (folder / name / "model.toml").write_text(toml)
     return home
@@ -99,7 +100,7 @@ def detector(folder: Path, toml: str, name: str = "detector") -> Path:
         constant("zero", 0, np.float32),
         constant("box", [[[8, 4, 24, 20, 0.5]]], np.float32),
     ]
-    shape = ["batch", 3, SIDE, SIDE]
+    shape: list[int | str | None] = ["batch", 3, SIDE, SIDE]
     ends = [value("x", shape)], [value("boxes", ["batch", 1, 5])]
     home = save(model(nodes, *ends, weights), folder / name)
     (folder / name / "model.toml").write_text(toml)

@@ -1,6 +1,7 @@
 """Model repositories for tests: y = factor * x, in real ONNX files of a few hundred bytes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ ROWS = np.arange(1, 9, dtype=np.float32).reshape(4, 2)
 
 def scale(factor: float, name: str = "x", width: int = 2) -> bytes:
     """Return the graph: ``name`` FP32 [batch, width] to "y" of the same shape."""
-    shape = ["batch", width]
+    shape: list[str | int] = ["batch", width]
     graph = helper.make_graph(
         [helper.make_node("Mul", [name, "factor"], ["y"])],
         "scale",
@@ -36,5 +37,5 @@ def put(root: Path, name: str, number: int, model: bytes) -> Path:
 
 def golden(folder: Path, factor: float, name: str = "x", rows: np.ndarray = ROWS) -> None:
     """Write the golden set that every version must reproduce: y = factor * x."""
-    arrays = {f"inputs/{name}": rows, "outputs/y": rows * np.float32(factor)}
+    arrays: dict[str, Any] = {f"inputs/{name}": rows, "outputs/y": rows * np.float32(factor)}
     np.savez(folder / "golden.npz", **arrays)

@@ -1,6 +1,7 @@
 """Models of a few bytes, one for each feature that the tests of the protocol need."""
 
 from pathlib import Path
+from typing import Any
 
 from onnx import TensorProto, helper
 
@@ -63,7 +64,7 @@ def houses(folder: Path, toml: str = "") -> None:
     kinds = {"area": "FP32", "rooms": "INT64", "city": "BYTES", "garden": "BOOL"}
     inputs = [value(name, [None, 1], DATATYPES[kind]) for name, kind in kinds.items()]
     ml = "ai.onnx.ml"
-    cities = {"cats_strings": ["Oslo", "Paris"], "zeros": 1}
+    cities: dict[str, Any] = {"cats_strings": ["Oslo", "Paris"], "zeros": 1}
     nodes = [
         helper.make_node("OneHotEncoder", ["city"], ["cities"], domain=ml, **cities),
         node("Squeeze", "cities", "one", to="places"),

@@ -67,7 +67,8 @@ class Compute:
         line = self._process.stdout.readline()
         if not line:
             raise ServerError(f"the compute worker died with {self._process.wait()}")
-        return json.loads(line)
+        reply: dict[str, float] = json.loads(line)
+        return reply
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def prepared(photo: bytes) -> np.ndarray:
     values = np.asarray(image).transpose(2, 0, 1)
     factor = np.array([1 / 255 / s for s in STD], np.float32)[:, None, None]
     offset = np.array([-m / s for m, s in zip(MEAN, STD, strict=True)], np.float32)[:, None, None]
-    row = np.multiply(values, factor, dtype=np.float32, order="C")
+    row: np.ndarray = np.multiply(values, factor, dtype=np.float32, order="C")
     row += offset
     return row[None]
 

@@ -14,7 +14,7 @@ not spin.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -102,7 +102,9 @@ def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def in_turns(calls: list[Callable[[], object]], seconds: float, turn: float = TURN) -> np.ndarray:
+def in_turns(
+    calls: Sequence[Callable[[], object]], seconds: float, turn: float = TURN
+) -> np.ndarray:
     """Return the seconds of one run, by round and call; every other round is in reverse order.
     ``turn`` is the seconds per call in each round."""
     rounds: list[list[float]] = []

@@ -55,7 +55,7 @@ async def connection(
 
 
 def message(arguments: argparse.Namespace) -> bytes:
-    body = arguments.body.read_bytes()
+    body: bytes = arguments.body.read_bytes()
     lines = [f"POST {arguments.path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
     if arguments.header_length:
         lines.append(f"Inference-Header-Content-Length: {arguments.header_length}")

@@ -5,6 +5,7 @@ Separate from the server's codec on purpose, so that it does not repeat a mistak
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,7 +14,7 @@ LENGTH_HEADER = "Inference-Header-Content-Length"
 
 Tensors = dict[str, np.ndarray]
 
-DTYPES = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -46,7 +47,7 @@ def request(protocol: Protocol, inputs: Tensors, outputs: tuple[str, ...]) -> Me
 
 def answer(protocol: Protocol, model: str, outputs: Tensors) -> Message:
     """Return the answer of a server, for the size of the constant if no server runs."""
-    head = {"model_name": model, "model_version": "1"}
+    head: dict[str, object] = {"model_name": model, "model_version": "1"}
     encode = _json if protocol is Protocol.JSON else _binary
     return encode(head, "outputs", outputs)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,8 @@ def sentences(cache: Path) -> Case:
     if not folder.exists():
         folder.mkdir()
         for number, text in enumerate(_sentences(320)):
-            np.savez(folder / f"{number:03}.npz", **tokenized_alone(package_folder(), text))
+            tokens: dict[str, Any] = tokenized_alone(package_folder(), text)
+            np.savez(folder / f"{number:03}.npz", **tokens)
     return Case(cache / "minilm/1/model.onnx", folder)
 
 

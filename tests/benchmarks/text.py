@@ -187,8 +187,8 @@ def measured(rounds: int, count: int, cache: Path | None) -> Iterator[Line]:
         )
         cores = usable_cores()
         candidates = {size: Bare(home / "model.onnx", ids, size, cores) for size in BATCHES}
-        for each in candidates.values():
-            each()
+        for bare in candidates.values():
+            bare()
         tried = [{size: each() for size, each in candidates.items()} for _ in range(CHOICE_ROUNDS)]
         best = min(candidates, key=lambda size: min(times[size] for times in tried))
         print(f"bare loop: batches of {best} on {cores} threads are best of {BATCHES}")

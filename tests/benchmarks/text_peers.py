@@ -147,8 +147,9 @@ def vectors(peer: Peer, port: int, texts: Sequence[str]) -> np.ndarray:
         message = Message(body([text]), "application/json")
         answer = json.loads(ask(peer.name, port, PATH, message).content)
         found.append(np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), np.float32))
-    rows = np.stack(found)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows: np.ndarray = np.stack(found)
+    units: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units
 
 
 def requests(texts: Sequence[str]) -> list[Request]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike, DTypeLike
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -16,12 +18,12 @@ def value(name: str, shape: Shape, kind: int = FLOAT) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def constant(name: str, array: object, dtype: object = None) -> TensorProto:
+def constant(name: str, array: ArrayLike, dtype: DTypeLike | None = None) -> TensorProto:
     """A weight."""
     return numpy_helper.from_array(np.asarray(array, dtype), name)
 
 
-def node(operator: str, *names: str, to: str, **attributes: object) -> NodeProto:
+def node(operator: str, *names: str, to: str, **attributes: Any) -> NodeProto:
     """A node with one output."""
     return helper.make_node(operator, names, [to], name=to, **attributes)
 
@@ -49,7 +51,9 @@ def save(proto: onnx.ModelProto, folder: Path, number: int = 1) -> Path:
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray:
     """Weights that preserve the magnitude of their input."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) / shape[0] ** 0.5
+    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    scaled: np.ndarray = values / shape[0] ** 0.5
+    return scaled
 
 
 def linear(width: int = 32, classes: int = 10, hidden: int = 64) -> onnx.ModelProto:

@@ -44,7 +44,8 @@ def main() -> int:
     # a terminated benchmark must still stop its servers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     given.folder.mkdir(parents=True, exist_ok=True)
-    where, failures = machine.description(), []
+    where = machine.description()
+    failures: list[str] = []
     contest = Contest(
         tuple(peer for peer in PEERS if not given.peers or peer.name in given.peers),
         tuple(SUBJECTS[name] for name in given.models),

@@ -153,4 +153,5 @@ def _direct(file: Path, row: dict[str, np.ndarray]) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     kernels_for(ModelFile(file), Kernels.DEFAULT).apply(options)
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return session.run(None, row)[0].ravel()
+    first: np.ndarray = session.run(None, row)[0]
+    return first.ravel()

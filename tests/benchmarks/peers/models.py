@@ -5,6 +5,7 @@ channel of the weights)."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,7 +77,7 @@ class Graph:
         """Add a constant of random values."""
         return self.weight((self.rng.standard_normal(shape) * scale).astype(np.float32))
 
-    def node(self, kind: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node with one output; return the output's name."""
         output = output or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], output, **attributes))

@@ -1,5 +1,7 @@
 """A FastAPI endpoint as everybody writes it first: pydantic in and out, ONNX Runtime's defaults."""
 
+from typing import Any
+
 import onnxruntime
 import uvicorn
 from fastapi import FastAPI
@@ -7,9 +9,8 @@ from pydantic import BaseModel, create_model
 from shared import INPUTS, OUTPUT, PORT, SETTINGS, from_lists
 
 KINDS = {"f4": list[float], "i8": list[int]}
-Question = create_model(
-    "Question", **{name: (KINDS[kind], ...) for name, (kind, _) in INPUTS.items()}
-)
+FIELDS: dict[str, Any] = {name: (KINDS[kind], ...) for name, (kind, _) in INPUTS.items()}
+Question = create_model("Question", **FIELDS)
 app = FastAPI()
 session = onnxruntime.InferenceSession(SETTINGS["model"], providers=["CPUExecutionProvider"])
 

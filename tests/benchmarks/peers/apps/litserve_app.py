@@ -1,27 +1,33 @@
 """LitServe: one worker, dynamic batches."""
 
+from typing import Any
+
 import litserve
 import numpy as np
 from shared import BATCH, OUTPUT, PORT, WAIT_MS, from_lists, session
+
+# LitServe checks requests and answers against the declared types: narrower ones would cost time.
+Document = dict[Any, Any]
 
 
 class Api(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.session = session()
 
-    def decode_request(self, request: dict) -> dict:
+    def decode_request(self, request: Document) -> Document:
         return request
 
-    def batch(self, inputs: list) -> dict[str, np.ndarray]:
+    def batch(self, inputs: list[Document]) -> dict[str, np.ndarray]:
         return from_lists(inputs)
 
     def predict(self, x: dict[str, np.ndarray]) -> np.ndarray:
-        return self.session.run([OUTPUT], x)[0]
+        rows: np.ndarray = self.session.run([OUTPUT], x)[0]
+        return rows
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
         return list(output)
 
-    def encode_response(self, output: np.ndarray) -> dict:
+    def encode_response(self, output: np.ndarray) -> Document:
         return {"y": output.tolist()}
 
 

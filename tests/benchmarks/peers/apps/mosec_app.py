@@ -14,7 +14,7 @@ class Json(Worker):
     def __init__(self) -> None:
         self.session = session()
 
-    def forward(self, data: list) -> list:
+    def forward(self, data: list[dict[str, list[float]]]) -> list[dict[str, list[float]]]:
         return [{"y": row.tolist()} for row in self.session.run([OUTPUT], from_lists(data))[0]]
 
 
@@ -28,7 +28,7 @@ class Raw(Worker):
     def serialize(self, data: bytes) -> bytes:
         return data
 
-    def forward(self, data: list) -> list:
+    def forward(self, data: list[bytes]) -> list[bytes]:
         return [row.tobytes() for row in self.session.run([OUTPUT], from_bytes(data))[0]]
 
 

@@ -8,13 +8,15 @@ of each), ``output``, ``width``, ``threads``, ``batch`` (rows), ``wait_ms`` and 
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime
 
 SETTINGS = json.loads(os.environ["PEER"])
-INPUTS: dict[str, list] = SETTINGS["inputs"]
+INPUTS: dict[str, tuple[str, int]] = {
+    name: (dtype, width) for name, (dtype, width) in SETTINGS["inputs"].items()
+}
 OUTPUT: str = SETTINGS["output"]
 BATCH: int = SETTINGS["batch"]
 WAIT_MS: int = SETTINGS["wait_ms"]
@@ -40,7 +42,7 @@ def session() -> onnxruntime.InferenceSession:
     )
 
 
-def from_lists(requests: Sequence[dict]) -> dict[str, np.ndarray]:
+def from_lists(requests: Sequence[Mapping[str, list[float]]]) -> dict[str, np.ndarray]:
     """One batch of requests, each a list of numbers for each input."""
     return {
         name: np.array([request[name] for request in requests], dtype)

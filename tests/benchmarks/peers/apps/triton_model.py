@@ -1,15 +1,17 @@
 """The model in Triton's Python backend."""
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as backend
 from shared import INPUTS, OUTPUT, session
 
 
 class TritonPythonModel:
-    def initialize(self, args: dict) -> None:
+    def initialize(self, args: dict[str, str]) -> None:
         self.session = session()
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[Any]) -> list[Any]:
         parts = {
             name: [backend.get_input_tensor_by_name(each, name).as_numpy() for each in requests]
             for name in INPUTS
