@@ -1,7 +1,6 @@
 """The composition root, where all parts are built and wired."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from service.api.auth.audit import Audit
 from service.api.auth.middleware import Guard, lets_predict
 from service.api.auth.policy import Access, Keys
 from service.api.control.admin import admin
-from service.api.control.error_handlers import rehearse
 from service.api.control.event_stream import Watchers, watching
 from service.api.control.repository_verbs import repository_verbs
 from service.api.control.shared_memory import local, shared_memory
@@ -57,11 +55,8 @@ from service.engine.host.resources import (
 from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
 from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.watch import watch
 from service.engine.runtime.cores import Cores
-from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
-from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics.page import Metrics
 from service.metrics.versions import PROTOCOLS
@@ -74,6 +69,7 @@ from service.optional_parts import (
     shared_regions,
     tracer,
 )
+from service.start import Start
 from service.supervised import Seat, Supervised
 
 LAST_SECONDS = 0.5
@@ -81,9 +77,6 @@ LAST_SECONDS = 0.5
 FILE_THREADS = 8
 """Threads that read and write the models folder. Each load of a version has its own thread, which
 may never return; requests use other threads."""
-AFTER_CRASH_SECONDS = 15.0
-"""Seconds that a server which replaces a crashed one waits for its models before it accepts
-connections."""
 
 if TYPE_CHECKING:
     from service.engine.host.shared_memory import Regions
@@ -162,7 +155,7 @@ class Server:
         self._inference = inference = self._inference_of(settings, observe, regions)
         # For the documentation, whose requests are not counted as traffic.
         unseen = Inference(self.repository, settings, _unseen, traffic, inference.elsewhere)
-        self._control = control = control_plane(
+        control = control_plane(
             self.repository,
             ExampleAnswers(unseen),
             counted,
@@ -196,12 +189,9 @@ class Server:
         self.protocol: Callable[..., asyncio.Protocol]
         self.protocol = self.handover.protocol if self.handover else direct
         """Creates the protocol of a connection; passed to uvicorn."""
-        self._settings = settings
-        self._crashes = parent.crashes
-        self._loaded = asyncio.Event()
-        self._listening = asyncio.Event()
-        self._observe = observe
-        self._announce = announce
+        self._start = Start(
+            settings, self.repository, control, fleet, parent.crashes, announce, observe
+        )
 
     def _inference_of(
         self, settings: Settings, observe: Observer, regions: "Regions | None"
@@ -268,33 +258,17 @@ class Server:
         asyncio.get_running_loop().set_default_executor(files)
         if self._fleet and self._shared:
             await self._fleet.start(self._shared, self.end_changes)
-        loading = asyncio.create_task(self._load())
-        loading.add_done_callback(_tell_failure)
-        if self._crashes.total:
-            _log.error(
-                "replaced a server that died of %s (crash %d)",
-                self._crashes.last,
-                self._crashes.total,
-            )
-        if self._fleet and self._fleet.late:
-            # Connections go to the other workers until this worker can serve them.
-            await asyncio.wait(
-                {loading, asyncio.ensure_future(self._loaded.wait())},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        elif self._crashes.total:
-            # Connections wait in the port's backlog: they are delayed, not refused.
-            await self._until_loaded(AFTER_CRASH_SECONDS)
+        await self._start.begin()
         try:
             await self.open_grpc()
         except ConfigError as error:
-            loading.cancel()
+            self._start.cancel()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        self._listening.set()
+        self._start.listening()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        loading.cancel()
+        self._start.cancel()
         self.begin_stop()
         await self.stop_grpc()
         with suppress(TimeoutError):
@@ -308,38 +282,6 @@ class Server:
     async def end_codecs(self) -> None:
         """End the threads and processes that decode and encode long bodies."""
         await asyncio.to_thread(self._inference.elsewhere.close)
-
-    async def _until_loaded(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._loaded.wait()
-
-    async def _load(self) -> None:
-        for left in await asyncio.to_thread(remove_abandoned, self._settings.models):
-            _log.warning(
-                "removed files left by a process that died: %s/%s", left.parent.name, left.name
-            )
-        for line in await asyncio.to_thread(denials, self._settings.models):
-            _log.warning("%s", line)
-        try:
-            await self.repository.load_all()
-        except ConfigError as error:
-            if not self._settings.poll:
-                raise
-            _log.error("%s", error)  # the watcher tries again
-        self._loaded.set()
-        for path in ("/v2/health/live", "/metrics"):
-            await rehearse(self._control, path)
-        # Objects of the start are permanent. Without the freeze, each later collection would take
-        # tens of milliseconds.
-        gc.collect()
-        gc.freeze()
-        if self._fleet:
-            await self._fleet.ready()
-        await self._listening.wait()
-        self._announce(self.repository)
-        if self._settings.poll:
-            await watch(self.repository, self._settings.poll, self._observe)
 
 
 async def set_level(level: int) -> None:
@@ -387,13 +329,6 @@ def _changes(
             audit,
         ),
     ]
-
-
-def _tell_failure(loading: asyncio.Task[None]) -> None:
-    error = None if loading.cancelled() else loading.exception()
-    if error is not None:
-        _log.error("loading the models stopped, the server will not be ready: %s", error)
-        _log.debug("loading the models stopped", exc_info=error)
 
 
 def access_of(settings: Settings) -> Access:
