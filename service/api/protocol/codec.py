@@ -317,8 +317,8 @@ def _usual_parts(
             parts.append(_described(name, datatype.name, array.shape, len(data)))
         elif datatype.kind == "number" and datatype.size > 2:
             numbers = orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
-            # Null stands for a number that JSON does not have; numbers have no "l". A search for one
-            # byte takes a twentieth of the time of a search for four.
+            # Null stands for a number that JSON does not have. Numbers have no "l", and the search
+            # for one byte takes a twentieth of the time of a search for four.
             if tokens and numbers.find(b"l") > 0:
                 return None
             parts += (_described(name, datatype.name, array.shape, None), numbers, b"}")
