@@ -104,8 +104,8 @@ class Server:
         member = member_of(parent)
         changed = (counting(member, statistics), self._watchers, log, audit_log)
         # The bound methods: in Python 3.11, calling an object takes three times as long.
-        traffic = (statistics.__call__, log.__call__, *traced)
-        observe = Observers(traffic, changed).__call__
+        told: tuple[Observer, ...] = (statistics.__call__, log.__call__, *traced)
+        observe = Observers(told, changed).__call__
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
         cores = settings.cores or usable_cores()
