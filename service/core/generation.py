@@ -1,6 +1,6 @@
 """Requests to a language model, and the pieces of its answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
@@ -75,12 +75,59 @@ class Constraint(Protocol):
         """Record the token that was chosen."""
 
 
+class ToolCall(NamedTuple):
+    """One call; ``arguments`` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class CallPiece(NamedTuple):
+    """A piece of a call. ``place`` is the place of the call among the calls of its answer. The
+    first piece has the ``name``; the other pieces add to the ``arguments``."""
+
+    place: int
+    arguments: str = ""
+    name: str | None = None
+
+
+def joined(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
+    """Return the calls that consist of the pieces."""
+    calls: list[tuple[str, list[str]]] = []
+    for piece in pieces:
+        if piece.name is not None:
+            calls.append((piece.name, []))
+        calls[piece.place][1].append(piece.arguments)
+    return tuple(ToolCall(name, "".join(arguments)) for name, arguments in calls)
+
+
+class Parsed(NamedTuple):
+    """The text and the pieces of calls that a piece of an answer adds."""
+
+    text: str = ""
+    calls: tuple[CallPiece, ...] = ()
+
+
+class CallFinder(Protocol):
+    """Separates the calls in one answer from its text, as the model writes them."""
+
+    @property
+    def over(self) -> bool:
+        """True if the answer ends here, because it may have no other call."""
+
+    def push(self, text: str) -> Parsed:
+        """Add a piece of the answer."""
+
+    def flush(self) -> Parsed:
+        """Return the rest at the end of the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A request for one answer. ``max_tokens`` None: as many tokens as fit the context.
 
     ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's timeout. A
-    ``constraint`` is for one answer only.
+    ``constraint``, and the finder of ``calls``, are for one answer only.
     """
 
     prompt: tuple[int, ...]
@@ -92,6 +139,7 @@ class GenerationRequest:
     priority: int = 2
     timeout: float | None = None
     constraint: Constraint | None = None
+    calls: CallFinder | None = None
 
 
 class ToolChoice(StrEnum):
@@ -109,22 +157,6 @@ class Function(NamedTuple):
     name: str
     parameters: Mapping[str, Any]
     place: int
-
-
-class ToolCall(NamedTuple):
-    """One call; ``arguments`` is JSON text as the model wrote it."""
-
-    name: str
-    arguments: str
-
-
-class CallPiece(NamedTuple):
-    """A piece of a call. ``place`` is the place of the call among the calls of its answer. The
-    first piece has the ``name``; the other pieces add to the ``arguments``."""
-
-    place: int
-    arguments: str = ""
-    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +199,13 @@ class Token(NamedTuple):
 class Delta(NamedTuple):
     """A piece that a step adds to an answer. ``tokens`` counts the tokens made so far; ``chosen``
     has the new tokens if the client asked for log-probabilities. ``finish`` is set in the last
-    piece."""
+    piece. ``calls`` are pieces of calls, which are not in ``text``."""
 
     text: str
     tokens: int
     chosen: tuple[Token, ...] = ()
     finish: FinishReason | None = None
+    calls: tuple[CallPiece, ...] = ()
 
 
 def not_tensors(model: str) -> SignatureMismatch:

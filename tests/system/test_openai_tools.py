@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tests.engine.generation import tiny_llama
-from tests.engine.generation.language import TOOL_TEMPLATE
+from tests.engine.generation.language import TOOL_TEMPLATE, write_tokens
 from tests.system.process import running
 
 ASKED: dict[str, Any] = {"model": "caller", "max_tokens": 900}
@@ -36,6 +36,21 @@ NOW = {
     "function": {"name": "now", "parameters": {**SCHEMA, "properties": {}, "required": []}},
 }
 TOOLS: list[Any] = [ORDER, NOW]
+WRITTEN = (
+    '<tool_call>{"name": "order", "arguments": {"size": "',
+    'S", "count": 5}}</tool_call>\nWell. ',
+)
+"""The texts of two tokens, which are a call together."""
+AGAIN: dict[str, Any] = {
+    "model": "again",
+    "messages": CHAT,
+    "tools": TOOLS,
+    "max_tokens": 20,
+    "temperature": 0,
+    "logit_bias": {"510": 100, "511": 99, str(tiny_llama.EOS): 92.5},
+    "frequency_penalty": 2,
+}
+"""The model writes the two tokens in turn, four times: each time, they become less likely."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +58,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     folder = tmp_path_factory.mktemp("models")
     version = tiny_llama.write(folder / "caller/1", context=2048)
     (version / "chat_template.jinja").write_text(TOOL_TEMPLATE)
+    version = tiny_llama.write(folder / "again/1", context=2048, scale=0.01)
+    (version / "chat_template.jinja").write_text(TOOL_TEMPLATE)
+    assert write_tokens(version, *WRITTEN) == [510, 511]
     with (
         running(folder) as server,
         openai.OpenAI(base_url=f"http://{server.address}/v1", api_key="x", max_retries=0) as found,
@@ -145,6 +163,61 @@ def test_arguments_are_streamed_as_they_are_generated(
     assert told == [[call.function.name, call.function.arguments] for call in calls]
     assert fragments > len(told) > 0
     assert reasons[-1] == whole.finish_reason == finish and not any(reasons[:-1])
+
+
+def told(choice: Any) -> tuple[str, list[tuple[str, str]], str]:
+    calls = [
+        (each.function.name, each.function.arguments) for each in choice.message.tool_calls or ()
+    ]
+    return choice.message.content or "", calls, choice.finish_reason
+
+
+def both(client: openai.OpenAI, **more: Any) -> tuple[Any, int]:
+    """Return an answer and the number of its tokens, which are the same whole and streamed."""
+    whole = client.chat.completions.create(**AGAIN, **more)
+    options = {"include_usage": True}
+    with client.chat.completions.stream(**AGAIN, **more, stream_options=options) as stream:
+        streamed = stream.get_final_completion()
+    assert whole.usage and streamed.usage == whole.usage
+    (one,), (other,) = whole.choices, streamed.choices
+    assert told(one) == told(other)
+    return told(one), whole.usage.completion_tokens
+
+
+CALLED = ("order", '{"size": "S", "count": 5}')
+
+
+def test_an_answer_has_one_call_if_the_client_wants_no_parallel_calls(
+    client: openai.OpenAI,
+) -> None:
+    found = both(client, parallel_tool_calls=False)
+    assert found == (("", [CALLED], "tool_calls"), 2)
+
+
+@pytest.mark.parametrize("more", [{}, {"stop": ["{", "\n", "order"]}])
+def test_a_required_answer_has_one_call_if_the_client_wants_no_parallel_calls(
+    client: openai.OpenAI, more: Any
+) -> None:
+    asked = {**ASKED, "messages": CHAT, "tools": TOOLS, "tool_choice": "required", **more}
+    found = client.chat.completions.create(**asked, parallel_tool_calls=False, n=6, seed=3)
+    for choice in found.choices:
+        assert choice.finish_reason == "tool_calls" and choice.message.tool_calls
+        (call,) = choice.message.tool_calls
+        fits(call)
+
+
+@pytest.mark.parametrize("more", [{}, {"parallel_tool_calls": True}])
+def test_an_answer_may_have_several_calls(client: openai.OpenAI, more: Any) -> None:
+    assert both(client, **more) == (("Well. " * 4, [CALLED] * 4, "tool_calls"), 9)
+
+
+@pytest.mark.parametrize("stop", ["S", '"count"', "\n", "tool_call>"])
+def test_a_stop_string_within_a_call_is_passed_over(client: openai.OpenAI, stop: str) -> None:
+    assert both(client, stop=stop) == (("Well. " * 4, [CALLED] * 4, "tool_calls"), 9)
+
+
+def test_a_stop_string_in_the_text_ends_the_answer(client: openai.OpenAI) -> None:
+    assert both(client, stop=[".", "S"]) == (("Well", [CALLED], "tool_calls"), 2)
 
 
 def test_openais_client_parses_the_arguments(client: openai.OpenAI) -> None:

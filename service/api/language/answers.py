@@ -22,7 +22,7 @@ from service.api.transport.disconnect import until_gone
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
 from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered
-from service.core.generation import Delta, GenerationRequest, Token
+from service.core.generation import CallPiece, Delta, GenerationRequest, Token, joined
 from service.core.memory_budget import Reservation
 from service.engine.generation.stream import Stream
 from service.engine.repository.repository import ModelRepository
@@ -250,20 +250,14 @@ async def collected(
     answers: Answers,
     exchange: Exchange,
     receive: Receive,
-    then: Callable[[list[Whole]], list[Whole]] | None = None,
 ) -> list[Whole]:
-    """Return all answers of a request when they are complete. ``then`` changes them, in a thread.
+    """Return all answers of a request when they are complete.
 
     Raises:
         QuantserveError: one of the answers failed.
         ClientGone: the client disconnected.
     """
-
-    async def work() -> list[Whole]:
-        found = await whole(exchange.streams)
-        return found if then is None else await asyncio.to_thread(then, found)
-
-    found = await until_gone(work(), receive)
+    found = await until_gone(whole(exchange.streams), receive)
     if found is None:
         raise ClientGone
     answers.conclude(exchange)
@@ -327,15 +321,18 @@ async def whole(streams: Sequence[Stream]) -> list[Whole]:
     """
     texts: list[list[str]] = [[] for _ in streams]
     chosen: list[list[Token]] = [[] for _ in streams]
+    calls: list[list[CallPiece]] = [[] for _ in streams]
     last: list[Delta | None] = [None] * len(streams)
     async for place, delta in pieces(streams):
         texts[place].append(delta.text)
         chosen[place] += delta.chosen
+        calls[place] += delta.calls
         last[place] = delta
     answers = []
-    for text, tokens, end in zip(texts, chosen, last, strict=True):
+    for text, tokens, called, end in zip(texts, chosen, calls, last, strict=True):
         assert end is not None and end.finish is not None, "every answer has ended. This is a bug."
-        answers.append(Whole("".join(text), end.tokens, tuple(tokens), end.finish))
+        told = "".join(text), end.tokens, tuple(tokens), end.finish
+        answers.append(Whole(*told, joined(called)))
     return answers
 
 

@@ -4,7 +4,6 @@ Source: https://platform.openai.com/docs/api-reference
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -21,18 +20,18 @@ from service.api.language.answers import (
     respond,
     streamed,
 )
+from service.api.language.call_reader import CallReader
 from service.api.language.event_stream import DONE, event
 from service.api.language.openai_calls import Call, chat_call, completion_call
 from service.api.protocol import openai_answers, openai_errors
 from service.api.protocol.json_body import body_docs
-from service.api.protocol.openai_answers import Head, Json, Whole
+from service.api.protocol.openai_answers import Head, Json
 from service.api.protocol.openai_chat import ChatRequest
 from service.api.protocol.openai_requests import Asked, CompletionRequest
 from service.core.errors import QuantserveError
 from service.core.generation import Delta
 
 if TYPE_CHECKING:
-    from service.api.language.call_reader import CallReader
     from service.engine.generation.language_model import LanguageModel
 
 PROTOCOL = "openai"
@@ -81,12 +80,13 @@ async def _answer(answers: Answers, request: Request, understand: Understand) ->
         call = await answers.read(request, understand)
         language = await answers.begin(exchange, call.asked.model, call.prompts)
         head, echo = _head(exchange, call), _echo(call.asked, language)
-        readers = [call.reader(language) for _ in exchange.streams]
+        readers = [call.reader() for _ in exchange.streams]
         if call.asked.stream:
             events = _events(exchange, call, head, echo, readers)
             return await streamed(answers, exchange, events, request.receive, openai_errors.body)
-        then = partial(_read, readers) if any(readers) else None
-        found = await collected(answers, exchange, request.receive, then)
+        found = await collected(answers, exchange, request.receive)
+        pairs = zip(readers, found, strict=True)
+        found = [reader.whole(each) if reader else each for reader, each in pairs]
         counted = _usage(exchange, call, sum(each.tokens for each in found))
         for place, before in enumerate(echo):
             found[place] = found[place]._replace(text=before + found[place].text)
@@ -101,18 +101,12 @@ def refused(error: QuantserveError) -> Response:
     return JSONResponse(openai_errors.body(error), status, headers)
 
 
-def _read(readers: Sequence["CallReader | None"], answers: Sequence[Whole]) -> list[Whole]:
-    """Return answers with their calls separated from the text. A long one takes milliseconds."""
-    pairs = zip(readers, answers, strict=True)
-    return [reader.whole(each) if reader else each for reader, each in pairs]
-
-
 async def _events(
     exchange: Exchange,
     call: Call,
     head: Head,
     echo: Sequence[str],
-    readers: Sequence["CallReader | None"],
+    readers: Sequence[CallReader | None],
 ) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of all answers, the usage, and the end marker as events."""
     made = dict.fromkeys(range(len(exchange.streams)), 0)
@@ -132,8 +126,7 @@ async def _events(
         if reader is None:
             yield event(call.form.piece(head, place, delta, first=first))
             continue
-        silent = [(Delta("", delta.tokens), None)] if first else []
-        for part, piece in reader.piece(delta) or silent:
+        for part, piece in reader.piece(delta):
             told = [openai_answers.call_piece(head, place, piece)] if piece else []
             yield event(call.form.piece(head, place, part, first=first, calls=told))
             first = False

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.api.language.answers import Prompts
+from service.api.language.call_reader import CallReader
 from service.api.protocol import openai_answers
 from service.api.protocol.openai_answers import Head, Json, Whole
 from service.api.protocol.openai_chat import ChatRequest
 from service.api.protocol.openai_requests import MOST_CHOICES, Asked, CompletionRequest, read
 from service.core.errors import BadArgument, InputRejected
-from service.core.generation import GenerationRequest, ToolChoice, Tools
+from service.core.generation import CallFinder, GenerationRequest, ToolChoice, Tools
 from service.core.requests import DEFAULT_PRIORITY
 
 if TYPE_CHECKING:
-    from service.api.language.call_reader import CallReader
     from service.engine.generation.grammar import Grammar
     from service.engine.generation.language_model import LanguageModel
     from service.engine.generation.tool_syntax import ToolSyntax
@@ -49,15 +50,9 @@ class Call:
     form: Writing
     tools: Tools | None = None
 
-    def reader(self, language: "LanguageModel") -> "CallReader | None":
-        """Return the reader that finds the calls in one answer; None if it may call nothing."""
-        template = language.template
-        if self.tools is None or template is None or template.tools is None:
-            return None
-        from service.api.language.call_reader import CallReader
-
-        or_object = self.asked.form is not None and self.tools.choice is ToolChoice.AUTO
-        return CallReader(template.tools, self.tools, or_object)
+    def reader(self) -> CallReader | None:
+        """Return the reader of one answer with calls; None if it may call nothing."""
+        return None if self.tools is None else CallReader(self.tools)
 
 
 def chat_call(document: dict[str, Any]) -> Call:
@@ -74,12 +69,13 @@ def chat_call(document: dict[str, Any]) -> Call:
     def prompts(language: "LanguageModel") -> list[GenerationRequest]:
         if language.template is None:
             raise _no_template(asked.model)
-        grammar = _grammar(asked, language)
+        grammar, calls = _grammar(asked, language), None
         if tools is not None:
             grammar = _of_calls(asked, tools, language)
+            calls = _finder(asked, tools, _syntax(asked.model, language))
         text = language.template.render(messages, shown)
         tokens = tuple(language.tokenizer.encode(text, special=False))
-        return _requests(asked, tokens, asked.limit, asked.told, grammar)
+        return _requests(asked, tokens, asked.limit, asked.told, grammar, calls)
 
     return Call(asked, prompts, CHAT, tools)
 
@@ -113,6 +109,7 @@ def _requests(
     limit: int | None,
     logprobs: int | None,
     grammar: "Grammar | None",
+    calls: Callable[[], CallFinder] | None = None,
 ) -> list[GenerationRequest]:
     """Return one generation request for each requested answer to a prompt."""
     return [
@@ -125,6 +122,7 @@ def _requests(
             bool(asked.ignore_eos),
             asked.priority or DEFAULT_PRIORITY,
             constraint=grammar.copy() if grammar else None,
+            calls=calls() if calls else None,
         )
         for choice in range(asked.choices)
     ]
@@ -150,6 +148,15 @@ def _syntax(model: str, language: "LanguageModel") -> "ToolSyntax":
             f'tools: the chat template of model "{model}" does not support tools', "tools"
         )
     return language.template.tools
+
+
+def _finder(asked: Asked, tools: Tools, syntax: "ToolSyntax") -> Callable[[], CallFinder]:
+    """Return a function that makes the finder of the calls in one answer."""
+    from service.engine.generation.tool_parser import ToolParser
+
+    names = [function.name for function in tools.functions]
+    or_object = asked.form is not None and tools.choice is ToolChoice.AUTO
+    return partial(ToolParser, syntax, names, or_object=or_object, single=not tools.parallel)
 
 
 def _of_calls(asked: Asked, tools: Tools, language: "LanguageModel") -> "Grammar | None":

@@ -69,7 +69,9 @@ class ChatRequest(Asked):
     modalities: list[Literal["text"]] | None = None
     tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: bool | None = Field(
+        None, description="false: an answer ends after its first call"
+    )
 
     @property
     def limit(self) -> int | None:

@@ -62,7 +62,9 @@ class Sampling(Arguments):
         None, max_length=1024
     )
     seed: int | None = Field(None, ge=-(2**63), lt=2**64)
-    stop: Text | list[Text] | None = None
+    stop: Text | list[Text] | None = Field(
+        None, description="Strings that end the text of an answer; calls are not searched for them"
+    )
     max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     top_k: int | None = Field(None, ge=-1)
     min_p: float | None = Field(None, ge=0, le=1)

@@ -1,13 +1,16 @@
 """The state of one answer: converts tokens to pieces of text, and decides when the answer ends."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from service.core.generation import (
     Alternative,
+    CallPiece,
     Delta,
     FinishReason,
     GenerationRequest,
+    Parsed,
     Token,
 )
 from service.engine.generation.sampling import Choice, Sampler
@@ -34,10 +37,11 @@ class Answer:
         self._tokenizer = tokenizer
         self._ends = () if request.ignore_eos else tuple(ends)
         self._room = room if request.max_tokens is None else min(room, request.max_tokens)
-        # All state: the tokens so far; tokens that are not complete text yet; and text and tokens
-        # that must not be sent yet.
+        # All state: the tokens so far; tokens that are not complete text yet; text that may be a
+        # call; and text and tokens that must not be sent yet.
         self.tokens: list[int] = []
         self._text = Detokenizer(tokenizer)
+        self._calls = request.calls
         self._stops = Stops(request.stop)
         self._untold: list[Token] = []
         self._set_bar()
@@ -54,20 +58,39 @@ class Answer:
         self._set_bar()
         if len(self.tokens) >= self._room:
             return self._end(FinishReason.LENGTH, piece + self._text.flush())
-        told = self._stops.push(piece) if enough else piece
-        if self._stops.found:
-            return self._delta(told, FinishReason.STOP)
-        return self._delta(told, None) if told else None
+        found = self._calls.push(piece) if self._calls else Parsed(piece)
+        if enough:
+            found = self._up_to_stop(found)
+        if self._stops.found or (self._calls and self._calls.over):
+            return self._delta(found, FinishReason.STOP)
+        return self._delta(found, None) if any(found) else None
 
     def _end(self, reason: FinishReason, rest: str) -> Delta:
-        told = self._stops.push(rest)
-        if self._stops.found:
-            return self._delta(told, FinishReason.STOP)
-        return self._delta(told + self._stops.flush(), reason)
+        found, complete = Parsed(rest), False
+        if self._calls:
+            found = self._calls.push(rest)
+            complete = self._calls.over
+            more = self._calls.flush()
+            found = Parsed(found.text + more.text, found.calls + more.calls)
+        found = self._up_to_stop(found)
+        if self._stops.found or complete:
+            reason = FinishReason.STOP
+        return self._delta(found._replace(text=found.text + self._stops.flush()), reason)
 
-    def _delta(self, text: str, finish: FinishReason | None) -> Delta:
+    def _up_to_stop(self, found: Parsed) -> Parsed:
+        """Return what comes before a stop string. Only the text of an answer may have one: a client
+        that sets it for text does not expect that it cuts the arguments of a call."""
+        text, calls = self._stops.push(found.text), found.calls
+        begins = any(map(_begins, calls))
+        if self._stops.found:
+            calls = tuple(takewhile(lambda piece: not _begins(piece), calls))
+        elif begins:
+            text += self._stops.flush()  # no stop string continues behind a call
+        return Parsed(text, calls)
+
+    def _delta(self, found: Parsed, finish: FinishReason | None) -> Delta:
         chosen, self._untold = tuple(self._untold), []
-        return Delta(text, len(self.tokens), chosen, finish)
+        return Delta(found.text, len(self.tokens), chosen, finish, found.calls)
 
     def _token(self, choice: Choice) -> Token:
         show = self._tokenizer.show
@@ -77,3 +100,7 @@ class Answer:
     def _set_bar(self) -> None:
         short = len(self.tokens) < self.request.min_tokens
         self.sampler.bar = short or self.request.ignore_eos
+
+
+def _begins(piece: CallPiece) -> bool:
+    return piece.name is not None

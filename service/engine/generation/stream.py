@@ -87,5 +87,7 @@ def _joined(pieces: "deque[Delta]") -> Delta:
     if len(pieces) == 1:
         return pieces[0]
     chosen = tuple(token for piece in pieces for token in piece.chosen)
+    calls = tuple(call for piece in pieces for call in piece.calls)
     last = pieces[-1]
-    return Delta("".join(piece.text for piece in pieces), last.tokens, chosen, last.finish)
+    text = "".join(piece.text for piece in pieces)
+    return Delta(text, last.tokens, chosen, last.finish, calls)

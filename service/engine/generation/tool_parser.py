@@ -6,9 +6,8 @@ follows, the call remains a call: a client has received its beginning.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from service.core.generation import CallPiece, ToolCall
+from service.core.generation import CallPiece, Parsed
 from service.engine.generation.json_reader import JsonReader, Reading, Unreadable
 from service.engine.generation.tool_syntax import ToolSyntax
 
@@ -16,30 +15,34 @@ KEYS = ("arguments", "parameters")
 """Models that were trained on one key sometimes write the other."""
 
 
-class Parsed(NamedTuple):
-    """The text and the pieces of calls that a piece of an answer adds."""
-
-    text: str = ""
-    calls: tuple[CallPiece, ...] = ()
-
-
 class ToolParser:
     """Divides one answer into text and calls. Text that only looks like a call, or names a function
     that was not offered, stays text. The result does not depend on the pieces. ``or_object`` is
-    True if the answer may be another object in JSON."""
+    True if the answer may be another object in JSON. With ``single``, it ends after its first call,
+    and what the model writes then is passed over."""
 
-    def __init__(self, syntax: ToolSyntax, names: Iterable[str], or_object: bool = False) -> None:
+    def __init__(
+        self,
+        syntax: ToolSyntax,
+        names: Iterable[str],
+        *,
+        or_object: bool = False,
+        single: bool = False,
+    ) -> None:
         self._syntax = syntax
         self._names = frozenset(names)
         # Such an object is told from calls that are a list even if the mark is a special token,
         # which is no part of the text.
         self._only_listed = or_object and syntax.listed
+        self._single = single
         # All state: the text that was not read yet, and how far it is understood; the number of
-        # calls; whether the object that is read is one of them; whether its arguments are being
-        # read; whether only white space came since a call; and what the current piece adds.
+        # calls; whether the answer is over; whether the object that is read is a call; whether its
+        # arguments are being read; whether only white space came since a call; and what the current
+        # piece adds.
         self._reader = JsonReader()
         self._reading = self._tagged() if syntax.end else self._bare()
         self.told = 0
+        self.over = False
         self._is_call = False
         self._in_arguments = False
         self._behind_call = False
@@ -69,13 +72,15 @@ class ToolParser:
         while (yield from self._to_mark()):
             before = self.told
             yield from self._body()
+            if self.over:
+                return
             if self.told > before:
                 yield from self._end_mark()
 
     def _bare(self) -> Reading[None]:
         """Read an answer in which calls are possible only at its beginning."""
         yield from self._body(self._syntax.begin)
-        while True:
+        while not self.over:
             self._show(self._reader.take_all())
             if self._reader.over:
                 return
@@ -111,8 +116,9 @@ class ToolParser:
             yield from self._objects()
         except Unreadable:
             pass
+        self.over = self._single and self.told > 0
         rest = self._reader.take()
-        if not self._is_call:
+        if not (self._is_call or self.over):
             self._show(rest)
 
     def _objects(self) -> Reading[None]:
@@ -126,11 +132,11 @@ class ToolParser:
         if self._only_listed and not listed:
             raise Unreadable
         yield from self._object()
-        while listed and (yield from self._reader.next()) == ",":
+        while listed and not self._single and (yield from self._reader.next()) == ",":
             self._reader.take()
             self._reader.at += 1
             yield from self._object()
-        if listed:
+        if listed and not self._single:
             yield from self._reader.expect("]")
 
     def _object(self) -> Reading[None]:
@@ -208,14 +214,3 @@ class ToolParser:
             text = text.lstrip()
             self._behind_call = not text
         self._text.append(text)
-
-
-def joined(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
-    """Return the calls that consist of the pieces."""
-    calls: list[ToolCall] = []
-    for piece in pieces:
-        if piece.name is not None:
-            calls.append(ToolCall(piece.name, ""))
-        call = calls[piece.place]
-        calls[piece.place] = call._replace(arguments=call.arguments + piece.arguments)
-    return tuple(calls)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from service.api.language.call_reader import CallReader
-from service.api.protocol.openai_answers import Whole
 from tests.engine.generation import tiny_llama
 from tests.inprocess import Served, serve
 
@@ -161,19 +158,6 @@ async def test_text_parts_and_the_developer_role_are_accepted(tiny: Served) -> N
     assert both[0].json()["choices"] == both[1].json()["choices"]
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
     assert (await chat(tiny, messages=image)).status_code == 400
-
-
-async def test_calls_are_read_in_a_thread(tiny: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_in: list[threading.Thread] = []
-
-    def whole(_: CallReader, answer: Whole) -> Whole:
-        read_in.append(threading.current_thread())
-        return answer
-
-    monkeypatch.setattr(CallReader, "whole", whole)
-    reply = await chat(tiny, model="caller", tools=[tool("a")], n=2)
-    assert reply.status_code == 200
-    assert len(read_in) == 2 and threading.current_thread() not in read_in
 
 
 async def test_answers_follow_the_response_format(tiny: Served) -> None:

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from service.api.language.openai_calls import chat_call, completion_call
-from service.api.protocol.openai_answers import Whole
 from service.core.errors import BadArgument, InputRejected
-from service.core.generation import FinishReason
 from service.engine.generation.chat_template import ChatTemplate
 from service.engine.generation.language_model import LanguageModel
 from tests.engine.generation.language import TEMPLATE, TOOL_TEMPLATE
@@ -39,7 +37,7 @@ def test_every_choice_has_its_own_constraint(tiny: LanguageModel) -> None:
     found = call.prompts(with_template(tiny, TEMPLATE))
     assert len({id(each.constraint) for each in found}) == 3
     assert len({each.prompt for each in found}) == 1
-    assert call.reader(tiny) is None
+    assert call.reader() is None
 
 
 def test_tools_are_refused_if_the_template_ignores_them(tiny: LanguageModel) -> None:
@@ -60,7 +58,7 @@ def test_tools_are_in_the_prompt_if_they_may_be_called(
     (found,) = call.prompts(model)
     text = model.tokenizer.decode(list(found.prompt))
     assert ('"now"' in text, found.constraint is not None) == (shown, constrained)
-    assert (call.reader(model) is not None) == shown
+    assert (call.reader() is not None) == (found.calls is not None) == shown
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
@@ -98,11 +96,29 @@ def test_an_object_that_looks_like_a_call_is_an_answer_if_it_may_be_one(
     model = with_template(tiny, "{{ tools }}[TOOL_CALLS]")
     asked = {**CHAT, "tools": TOOLS, "tool_choice": choice}
     call = chat_call({**asked, "response_format": FORMAT} if form else asked)
-    call.prompts(model)
-    reader = call.reader(model)
-    assert reader is not None
-    found = reader.whole(Whole('{"name": "now"}', 5, (), FinishReason.STOP))
-    assert bool(found.calls) == (choice == "required" or not form)
+    (found,) = call.prompts(model)
+    assert found.calls is not None
+    assert bool(found.calls.push('{"name": "now"}').calls) == (choice == "required" or not form)
+
+
+@pytest.mark.parametrize(
+    ("more", "single"),
+    [
+        ({}, False),
+        ({"parallel_tool_calls": True}, False),
+        ({"parallel_tool_calls": False}, True),
+        ({"tool_choice": {"type": "function", "function": {"name": "now"}}}, True),
+    ],
+)
+def test_an_answer_may_have_several_calls_unless_the_client_wants_one(
+    tiny: LanguageModel, more: dict[str, Any], single: bool
+) -> None:
+    asked = {**CHAT, "tools": TOOLS, "n": 2, **more}
+    found = chat_call(asked).prompts(with_template(tiny, TOOL_TEMPLATE))
+    for each in found:
+        assert each.calls is not None and not each.calls.over
+        each.calls.push('<tool_call>{"name": "now"}')
+        assert each.calls.over == single
 
 
 def test_calls_in_a_list_cannot_be_told_from_other_lists(tiny: LanguageModel) -> None:

@@ -1,5 +1,6 @@
 """Parts of language models for tests: a tokenizer of 512 tokens, and templates."""
 
+import json
 from functools import cache
 from pathlib import Path
 from pydoc_data import topics
@@ -49,3 +50,22 @@ def write_tokenizer(folder: Path) -> None:
         '{"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": null}'
     )
     (folder / "chat_template.jinja").write_text(TEMPLATE)
+
+
+def write_tokens(folder: Path, *texts: str) -> list[int]:
+    """Give the last tokens of the tokenizer in a folder other texts, so that the biases of a
+    request can make a model with random weights write them. Return their ids."""
+    path = folder / "tokenizer.json"
+    found = json.loads(path.read_text())
+    model = found["model"]
+    by_id = {token: text for text, token in model["vocab"].items()}
+    ids = list(range(len(by_id) - len(texts), len(by_id)))
+    # A merge names the texts of its tokens; the last tokens are parts of no other token.
+    model["merges"] = model["merges"][: -len(texts)]
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    for token, text in zip(ids, texts, strict=True):
+        del model["vocab"][by_id[token]]
+        ((encoded, _),) = byte_level.pre_tokenize_str(text)
+        model["vocab"][encoded] = token
+    path.write_text(json.dumps(found))
+    return ids

@@ -3,10 +3,19 @@ from typing import Any
 
 import pytest
 
-from service.core.generation import Delta, FinishReason, GenerationRequest, SamplingParameters
+from service.core.generation import (
+    Delta,
+    FinishReason,
+    GenerationRequest,
+    SamplingParameters,
+    ToolCall,
+    joined,
+)
 from service.engine.generation.answer import Answer
 from service.engine.generation.sampling import Choice
 from service.engine.generation.tokenizer import Tokenizer
+from service.engine.generation.tool_parser import ToolParser
+from service.engine.generation.tool_syntax import TAGGED
 from tests.engine.generation.language import write_tokenizer
 from tests.engine.generation.tiny_llama import EOS
 
@@ -90,3 +99,61 @@ def test_tokens_of_one_character_are_returned_together(tmp_path: Path) -> None:
     mine = Tokenizer(tmp_path / "tokenizer.json")
     deltas = told(mine, "🙂x", sampling=SamplingParameters(logprobs=0))
     assert [len(each.chosen) for each in deltas] == [len(mine.encode("🙂", special=False)), 1]
+
+
+NOW = ToolCall("now", '{"zone": "UTC"}')
+CALL = '<tool_call>{"name": "now", "arguments": {"zone": "UTC"}}</tool_call>'
+
+
+def with_calls(tokenizer: Tokenizer, text: str, single: bool = False, **asked: Any) -> list[Delta]:
+    finder = ToolParser(TAGGED, ["now"], single=single)
+    return told(tokenizer, text, calls=finder, **asked)
+
+
+def called(deltas: list[Delta]) -> tuple[str, tuple[ToolCall, ...], FinishReason | None]:
+    calls = joined(piece for each in deltas for piece in each.calls)
+    return "".join(each.text for each in deltas), calls, deltas[-1].finish
+
+
+def test_calls_are_separated_from_the_text_as_they_are_generated(tokenizer: Tokenizer) -> None:
+    deltas = with_calls(
+        tokenizer, f"Well. {CALL} <|im_end|>", sampling=SamplingParameters(logprobs=0)
+    )
+    assert called(deltas) == ("Well. ", (NOW,), FinishReason.STOP)
+    assert sum(bool(each.calls) for each in deltas) > 5
+    tokens = "".join(token.text for each in deltas for token in each.chosen)
+    assert tokens == f"Well. {CALL} "
+
+
+def test_an_answer_ends_after_its_call_if_it_may_have_one_only(tokenizer: Tokenizer) -> None:
+    deltas = with_calls(tokenizer, f"Well. {CALL}\n{CALL}<|im_end|>", single=True, min_tokens=1000)
+    assert called(deltas) == ("Well. ", (NOW,), FinishReason.STOP)
+    needed = deltas[-1].tokens
+    assert needed <= len(tokenizer.encode(f"Well. {CALL}", special=False))
+    for most, finish in ((needed, FinishReason.STOP), (needed - 1, FinishReason.LENGTH)):
+        deltas = with_calls(tokenizer, f"Well. {CALL}", single=True, max_tokens=most)
+        assert deltas[-1].finish is finish and deltas[-1].tokens == most
+    several = with_calls(tokenizer, f"{CALL}\n{CALL}<|im_end|>")
+    assert called(several) == ("", (NOW, NOW), FinishReason.STOP)
+
+
+@pytest.mark.parametrize("stop", ["UTC", "name", "tool", "<", '"', "}}", "\n"])
+def test_a_stop_string_within_a_call_is_passed_over(tokenizer: Tokenizer, stop: str) -> None:
+    text = f"Well. {CALL}\n{CALL}\n"
+    deltas = with_calls(tokenizer, f"{text}And {stop} no more", stop=(stop,))
+    assert called(deltas) == ("Well. And ", (NOW, NOW), FinishReason.STOP)
+
+
+def test_a_stop_string_before_a_call_ends_the_answer(tokenizer: Tokenizer) -> None:
+    deltas = with_calls(tokenizer, f"Well then. {CALL}", stop=("then",))
+    assert called(deltas) == ("Well ", (), FinishReason.STOP)
+    unknown = '<tool_call>{"name": "other"}'
+    deltas = with_calls(tokenizer, f"{unknown} {CALL}", stop=("other",))
+    assert called(deltas) == ('<tool_call>{"name": "', (), FinishReason.STOP)
+
+
+def test_a_stop_string_does_not_continue_behind_a_call(tokenizer: Tokenizer) -> None:
+    deltas = with_calls(tokenizer, f"to {CALL}day<|im_end|>", stop=("to day", "today"))
+    assert called(deltas) == ("to day", (NOW,), FinishReason.STOP)
+    begun = next(number for number, each in enumerate(deltas) if each.calls)
+    assert "".join(each.text for each in deltas[: begun + 1]) == "to "

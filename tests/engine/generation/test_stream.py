@@ -1,7 +1,7 @@
 import pytest
 
 from service.core.errors import ExecutionFailed
-from service.core.generation import Delta, FinishReason
+from service.core.generation import CallPiece, Delta, FinishReason
 from service.engine.generation.stream import Stream
 
 END = Delta("c", 3, (), FinishReason.STOP)
@@ -12,6 +12,13 @@ async def test_unread_pieces_are_joined() -> None:
     for delta in (Delta("a", 1), Delta("b", 2), END):
         stream.tell(delta)
     assert [each async for each in stream] == [Delta("abc", 3, (), FinishReason.STOP)]
+
+
+async def test_unread_pieces_of_calls_are_joined() -> None:
+    stream, calls = Stream(1, lambda: None), (CallPiece(0, name="now"), CallPiece(0, "{}"))
+    for delta in (Delta("a", 1, calls=calls[:1]), Delta("", 2, calls=calls[1:]), END):
+        stream.tell(delta)
+    assert [each async for each in stream] == [Delta("ac", 3, (), FinishReason.STOP, calls)]
 
 
 async def test_pieces_before_an_error_are_read_first() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.generation import CallPiece, ToolCall
-from service.engine.generation.tool_parser import Parsed, ToolParser, joined
+from service.core.generation import CallPiece, Parsed, ToolCall, joined
+from service.engine.generation.tool_parser import ToolParser
 from service.engine.generation.tool_syntax import LISTED, PARAMETERS, PLAIN, TAGGED, ToolSyntax
 
 SUM = ToolCall("sum", '{"a": 1, "b": [2, 3]}')
@@ -22,8 +22,8 @@ OPEN = '{"name": "sum", "arguments": {"a": "x'
 Calls = list[ToolCall]
 
 
-def parsed(syntax: ToolSyntax, pieces: Iterable[str]) -> tuple[str, Calls]:
-    parser = ToolParser(syntax, ["sum", "now"])
+def parsed(syntax: ToolSyntax, pieces: Iterable[str], *, single: bool = False) -> tuple[str, Calls]:
+    parser = ToolParser(syntax, ["sum", "now"], single=single)
     found = [*(parser.push(each) for each in pieces), parser.flush()]
     calls: Calls = []
     for each in found:
@@ -144,6 +144,36 @@ def test_text_and_arguments_are_returned_at_once() -> None:
     assert parser.flush() == Parsed()
 
 
+TWICE = f"Yes. {TAG}{CALL}{END}\n{TAG}{CALL}{END}"
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize(
+    ("syntax", "text", "end", "shown", "calls"),
+    [
+        (TAGGED, TWICE, f"Yes. {TAG}{CALL}", "Yes. ", [SUM]),
+        (TAGGED, f"{TAG}{CALL} Done.", TAG + CALL, "", [SUM]),
+        (TAGGED, f"{TAG}[{CALL}, {CALL}]{END}", f"{TAG}[{CALL}", "", [SUM]),
+        (TAGGED, f"{TAG}{CALL[:-1]} {TAG}{CALL}{END}", f"{TAG}{CALL[:-1]} <", "", [SUM]),
+        (TAGGED, f"{UNKNOWN}{TAG}{CALL}{END}", f"{UNKNOWN}{TAG}{CALL}", UNKNOWN, [SUM]),
+        (TAGGED, TAG + OPEN, None, "", [ToolCall("sum", '{"a": "x')]),
+        (TAGGED, NO_NAME, None, NO_NAME, []),
+        (LISTED, f"[TOOL_CALLS][{CALL}, {CALL}]", f"[TOOL_CALLS][{CALL}", "", [SUM]),
+        (LISTED, f"[5, {CALL}]", None, f"[5, {CALL}]", []),
+        (PARAMETERS, f"{CALL} Done.", CALL, "", [SUM]),
+        (PLAIN, f"{FIRST}; {FIRST}", FIRST, "", [SUM]),
+        (PLAIN, "Done.", None, "Done.", []),
+    ],
+)  # fmt: skip
+def test_an_answer_with_a_single_call_ends_where_the_call_ends(
+    syntax: ToolSyntax, text: str, end: str | None, shown: str, calls: Calls, size: int
+) -> None:
+    assert parsed(syntax, cut(text, size), single=True) == (shown, calls)
+    parser = ToolParser(syntax, ["sum", "now"], single=True)
+    ends = next((at for at in range(len(text)) if parser.push(text[at]) and parser.over), None)
+    assert ends == (None if end is None else len(end) - 1)
+
+
 PARTS = [
     TAG, END, "[TOOL_CALLS]", "[", "]", "{", "}", ",", " ", "\n", '"', "\\", ":", "5", "<tool", "é",
     CALL, FIRST, OPEN, '{"name": "sum", "arguments": ', '"sum"', '"name"', '"arguments": {', "Hi.",
@@ -154,16 +184,18 @@ PARTS = [
     st.sampled_from([TAGGED, LISTED, PARAMETERS, PLAIN]),
     st.lists(st.sampled_from(PARTS), max_size=12).map("".join),
     st.sets(st.integers(1, 300)),
+    st.booleans(),
 )
 def test_the_result_does_not_depend_on_the_pieces(
-    syntax: ToolSyntax, text: str, places: set[int]
+    syntax: ToolSyntax, text: str, places: set[int], single: bool
 ) -> None:
     ends = [0, *sorted(at for at in places if at < len(text)), len(text)]
     pieces = [text[begin:end] for begin, end in pairwise(ends)]
-    whole = parsed(syntax, [text])
-    assert parsed(syntax, pieces) == whole
-    assert parsed(syntax, text) == whole
+    whole = parsed(syntax, [text], single=single)
+    assert parsed(syntax, pieces, single=single) == whole
+    assert parsed(syntax, text, single=single) == whole
     assert whole[1] or whole[0] == text
+    assert not single or whole[1] == parsed(syntax, [text])[1][:1]
 
 
 JSON = st.recursive(

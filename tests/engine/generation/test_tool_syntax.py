@@ -5,11 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from service.core.generation import Form, Function, SamplingParameters, ToolChoice, Tools
+from service.core.generation import (
+    Form,
+    Function,
+    SamplingParameters,
+    ToolChoice,
+    Tools,
+    joined,
+)
 from service.engine.generation.grammar import Grammars
 from service.engine.generation.sampling import Sampler
 from service.engine.generation.tokenizer import Tokenizer
-from service.engine.generation.tool_parser import ToolParser, joined
+from service.engine.generation.tool_parser import ToolParser
 from service.engine.generation.tool_syntax import (
     LISTED,
     PARAMETERS,
