@@ -37,8 +37,8 @@ class ToolParser:
         self._single = single
         # All state: the text that was not read yet, and how far it is understood; the number of
         # calls; whether the answer is over; whether the object that is read is a call; whether its
-        # arguments are being read; whether only white space came since a call; and what the current
-        # piece adds.
+        # arguments are being read; whether only white space came since a call; white space at the
+        # beginning, which may come before a call; and what the current piece adds.
         self._reader = JsonReader()
         self._reading = self._tagged() if syntax.end else self._bare()
         self.told = 0
@@ -46,6 +46,7 @@ class ToolParser:
         self._is_call = False
         self._in_arguments = False
         self._behind_call = False
+        self._leading: str | None = ""
         self._text: list[str] = []
         self._calls: list[CallPiece] = []
 
@@ -57,7 +58,9 @@ class ToolParser:
     def flush(self) -> Parsed:
         """Return the rest at the end of the answer."""
         self._reader.over = True
-        return self._go_on()
+        found = self._go_on()
+        blank, self._leading = self._leading, None
+        return found._replace(text=blank + found.text) if blank else found
 
     def _go_on(self) -> Parsed:
         next(self._reading, None)
@@ -201,6 +204,7 @@ class ToolParser:
     def _begin(self, name: str, arguments: str = "") -> None:
         self._calls.append(CallPiece(self.told, name=name))
         self.told += 1
+        self._leading = None
         self._is_call = self._behind_call = True
         self._add(arguments)
 
@@ -209,8 +213,13 @@ class ToolParser:
             self._calls.append(CallPiece(self.told - 1, arguments))
 
     def _show(self, text: str) -> None:
-        """Add text, without white space after a call."""
+        """Add text, without white space after a call or before the first one."""
         if self._behind_call:
             text = text.lstrip()
             self._behind_call = not text
+        elif self._leading is not None:
+            text = self._leading + text
+            self._leading = None if text.strip() else text
+            if self._leading is not None:
+                return
         self._text.append(text)
