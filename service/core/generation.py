@@ -74,6 +74,10 @@ class Constraint(Protocol):
     def note(self, token: int) -> None:
         """Record the token that was chosen."""
 
+    @property
+    def problem(self) -> str:
+        """Why the form cannot be followed any further; "" if it can."""
+
 
 class ToolCall(NamedTuple):
     """One call; ``arguments`` is JSON text as the model wrote it."""

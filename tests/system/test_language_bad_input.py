@@ -85,6 +85,7 @@ def deep(levels: int) -> Any:
     return found
 
 
+ENDLESS = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
 BODIES: list[tuple[str, Any, int]] = [
     ("not UTF-8", said(b"\xff"), 400),
     ("half a surrogate", said(b"\\ud83d"), 400),
@@ -115,14 +116,15 @@ BODIES: list[tuple[str, Any, int]] = [
     ("biases", chat(logit_bias={str(n): 0.5 for n in range(500)}), 200),
     ("129 answers", chat(n=129), 400),
     ("a schema of nonsense", schema({"type": 5}), 400),
-    ("a schema that is itself", schema({"$ref": "#"}), 200),
+    ("a schema that is itself", schema({"$ref": "#"}), 400),
+    ("a schema without an end", schema(ENDLESS), 400),
     ("a schema of no number", schema({"type": "integer", "minimum": 5, "maximum": 3}), 400),
     ("a schema of nothing", schema({"enum": []}), 400),
     ("a schema elsewhere", schema({"$ref": "http://127.0.0.1/a"}), 400),
     ("a large schema", schema({"enum": [f"{n:0100}" for n in range(20_000)]}), 200),
     ("a deep schema", schema(deep(900)), 400),
     ("an expression of nonsense", chat(guided_regex="(" * 100), 400),
-    ("a large expression", chat(guided_regex="(a{1000}){1000}"), 200),
+    ("a large expression", chat(guided_regex="(a{1000}){1000}"), 400),
     ("a deep document", b'{"messages": ' + b"[" * 100_000, 400),
     ("a list", b"[]", 400),
     ("nothing", b"", 400),

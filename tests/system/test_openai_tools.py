@@ -316,6 +316,34 @@ def test_the_result_of_a_call_is_sent_to_the_model(client: openai.OpenAI) -> Non
     assert free.choices[0].message.tool_calls is None
 
 
+@pytest.mark.parametrize("choice", ["required", "auto"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_arguments_without_an_end_are_refused(
+    client: openai.OpenAI, choice: Any, stream: bool
+) -> None:
+    """Their schema requires an object in each object."""
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
+    tool: Any = {"type": "function", "function": {"name": "x", "parameters": schema}}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    more = {"response_format": form} if choice == "auto" else {}
+    kind = openai.APIError if stream else openai.BadRequestError
+    with pytest.raises(kind, match="no answer of the requested form"):
+        list(
+            client.chat.completions.create(
+                **ASKED, messages=CHAT, tools=[tool], tool_choice=choice, stream=stream, **more
+            )
+        )
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_a_required_call_that_is_cut_leaves_no_text(client: openai.OpenAI, most: int) -> None:
+    asked = {**ASKED, "max_tokens": most}
+    found = client.chat.completions.create(
+        **asked, messages=CHAT, tools=TOOLS, tool_choice="required"
+    )
+    assert told(found.choices[0]) == ("", [], "length")
+
+
 def test_errors_name_what_is_wrong_with_a_function(client: openai.OpenAI) -> None:
     bad = {
         "type": "function",

@@ -156,7 +156,14 @@ def _finder(asked: Asked, tools: Tools, syntax: "ToolSyntax") -> Callable[[], Ca
 
     names = [function.name for function in tools.functions]
     or_object = asked.form is not None and tools.choice is ToolChoice.AUTO
-    return partial(ToolParser, syntax, names, or_object=or_object, single=not tools.parallel)
+    return partial(
+        ToolParser,
+        syntax,
+        names,
+        or_object=or_object,
+        single=not tools.parallel,
+        required=tools.choice is ToolChoice.REQUIRED,
+    )
 
 
 def _of_calls(asked: Asked, tools: Tools, language: "LanguageModel") -> "Grammar | None":

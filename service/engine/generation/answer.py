@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from service.core.errors import InputRejected
 from service.core.generation import (
     Alternative,
     CallPiece,
@@ -47,7 +48,14 @@ class Answer:
         self._set_bar()
 
     def push(self, choice: Choice) -> Delta | None:
-        """Add a token. Return the text to send to the client, if any."""
+        """Add a token. Return the text to send to the client, if any.
+
+        Raises:
+            InputRejected: the form of the answer cannot be followed any further.
+        """
+        form = self.request.constraint
+        if form is not None and (problem := form.problem):
+            raise InputRejected(f"no answer of the requested form can be found: {problem:.300}")
         token, enough = choice.token, len(self.tokens) + 1 >= self.request.min_tokens
         self.tokens.append(token)
         if token in self._ends:

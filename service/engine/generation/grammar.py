@@ -46,6 +46,11 @@ class Grammar:
         """Record the token that was chosen."""
         self._matcher.consume_token(token)
 
+    @property
+    def problem(self) -> str:
+        """Why the form cannot be followed any further: it is too complex, or no answer has it."""
+        return str(self._matcher.get_error()).partition("\n")[0] if self._matcher.is_error() else ""
+
 
 class Grammars:
     """Creates grammars for one tokenizer; ``ends`` are the tokens that end an answer."""

@@ -174,7 +174,11 @@ class Lane:
             times = outcome.between if job.answer.tokens else outcome.first
             times.append(now - job.last)
             job.last = now
-            delta = job.answer.push(choice)
+            try:
+                delta = job.answer.push(choice)
+            except QuantserveError as error:
+                outcome.fail(entry, error)
+                continue
             if delta is not None:
                 outcome.news.append((job, delta))
                 if delta.finish is not None:
@@ -206,7 +210,11 @@ class _Outcome:
             why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
             why = self._why() or why
             for entry in entries:
-                self.news.append((entry.work, why))
-                self.over.append(entry)
+                self.fail(entry, why)
                 self.failed += 1
             return None
+
+    def fail(self, entry: Entry[Job], why: QuantserveError) -> None:
+        """End a request with an error."""
+        self.news.append((entry.work, why))
+        self.over.append(entry)

@@ -19,7 +19,8 @@ class ToolParser:
     """Divides one answer into text and calls. Text that only looks like a call, or names a function
     that was not offered, stays text. The result does not depend on the pieces. ``or_object`` is
     True if the answer may be another object in JSON. With ``single``, it ends after its first call,
-    and what the model writes then is passed over."""
+    and what the model writes then is passed over. With ``required``, it consists of calls only:
+    what is not one is the beginning of a call that was cut."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class ToolParser:
         *,
         or_object: bool = False,
         single: bool = False,
+        required: bool = False,
     ) -> None:
         self._syntax = syntax
         self._names = frozenset(names)
@@ -35,6 +37,7 @@ class ToolParser:
         # which is no part of the text.
         self._only_listed = or_object and syntax.listed
         self._single = single
+        self._required = required
         # All state: the text that was not read yet, and how far it is understood; the number of
         # calls; whether the answer is over; whether the object that is read is a call; whether its
         # arguments are being read; whether only white space came since a call; white space at the
@@ -214,6 +217,8 @@ class ToolParser:
 
     def _show(self, text: str) -> None:
         """Add text, without white space after a call or before the first one."""
+        if self._required:
+            return
         if self._behind_call:
             text = text.lstrip()
             self._behind_call = not text

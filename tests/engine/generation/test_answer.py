@@ -1,8 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from service.core.errors import InputRejected
 from service.core.generation import (
     Delta,
     FinishReason,
@@ -157,3 +160,22 @@ def test_a_stop_string_does_not_continue_behind_a_call(tokenizer: Tokenizer) -> 
     assert called(deltas) == ("to day", (NOW,), FinishReason.STOP)
     begun = next(number for number, each in enumerate(deltas) if each.calls)
     assert "".join(each.text for each in deltas[: begun + 1]) == "to "
+
+
+class Broken:
+    """A form that cannot be followed."""
+
+    problem = "too many items"
+
+    def allowed(self) -> NDArray[np.bool_]:
+        raise AssertionError
+
+    def note(self, token: int) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("token", [300, EOS])
+def test_an_answer_whose_form_cannot_be_followed_fails(tokenizer: Tokenizer, token: int) -> None:
+    answer = Answer(GenerationRequest((1,), constraint=Broken()), tokenizer, (EOS,), 9)
+    with pytest.raises(InputRejected, match="requested form can be found: too many items"):
+        answer.push(Choice(token))

@@ -47,6 +47,25 @@ def test_a_copy_is_independent(grammars: Grammars, tokenizer: Tokenizer) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            '{"properties": {"a": {"$ref": "#"}}, "required": ["a"], "type": "object"}',
+            "Too many items",
+        ),
+        ('{"properties": {"a": {"type": "string"}}, "required": ["a"], "type": "object"}', ""),
+    ],
+)
+def test_a_form_without_an_end_is_a_problem(grammars: Grammars, text: str, problem: str) -> None:
+    grammar = grammars.grammar(Form("json_schema", text))
+    assert not grammar.problem
+    for _ in range(8):
+        grammar.note(int(grammar.allowed().argmax()))
+    assert problem in grammar.problem and "\n" not in grammar.problem
+    assert bool(grammar.problem) == bool(problem)
+
+
+@pytest.mark.parametrize(
     "form",
     [
         Form("regex", "(a"),

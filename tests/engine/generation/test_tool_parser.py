@@ -178,6 +178,15 @@ def test_an_answer_with_a_single_call_ends_where_the_call_ends(
     assert ends == (None if end is None else len(end) - 1)
 
 
+@pytest.mark.parametrize("syntax", [TAGGED, LISTED, PARAMETERS, PLAIN])
+def test_a_required_call_that_is_cut_leaves_no_text(syntax: ToolSyntax) -> None:
+    call = f"{syntax.begin}{'[' if syntax.listed else ''}{CALL}"
+    for length in range(len(call)):
+        parser = ToolParser(syntax, ["sum"], required=True)
+        found = [parser.push(call[:length]), parser.flush()]
+        assert not any(each.text for each in found)
+
+
 PARTS = [
     TAG, END, "[TOOL_CALLS]", "[", "]", "{", "}", ",", " ", "\n", '"', "\\", ":", "5", "<tool", "é",
     CALL, FIRST, OPEN, '{"name": "sum", "arguments": ', '"sum"', '"name"', '"arguments": {', "Hi.",
