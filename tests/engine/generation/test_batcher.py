@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.core.errors import (
     DeadlineExceeded,
@@ -23,6 +25,7 @@ from service.core.generation import FinishReason, SamplingParameters
 from service.core.requests import Terms
 from service.engine.generation.batcher import GenerationBatcher
 from tests.engine.generation.tiny_batcher import GREEDY, batcher, language, request, whole
+from tests.engine.generation.tiny_llama import VOCABULARY
 from tests.patience import PATIENCE
 
 SETTINGS: list[dict[str, Any]] = [
@@ -192,6 +195,37 @@ async def test_a_failed_run_ends_only_its_own_requests(tmp_path: Path) -> None:
         streams = [engine.generate(request(seed)) for seed in range(3)]
         found = await asyncio.gather(*map(whole, streams), return_exceptions=True)
     assert [type(each).__name__ for each in found] == ["Delta", "ExecutionFailed", "Delta"]
+
+
+class TooComplex:
+    """A form that cannot be followed after three tokens."""
+
+    def __init__(self) -> None:
+        self._noted = 0
+
+    @property
+    def problem(self) -> str:
+        return "too many items" if self._noted > 3 else ""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        return np.ones(VOCABULARY, np.bool_)
+
+    def note(self, token: int) -> None:
+        del token
+        self._noted += 1
+
+
+async def test_a_form_that_cannot_be_followed_ends_only_its_own_request(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        asked = [request(seed, max_tokens=8, ignore_eos=True) for seed in range(3)]
+        alone = await whole(engine.generate(asked[2]))
+        asked[1] = replace(asked[1], constraint=TooComplex())
+        streams = [engine.generate(each) for each in asked]
+        found = await asyncio.gather(*map(whole, streams), return_exceptions=True)
+        assert [type(each).__name__ for each in found] == ["Delta", "InputRejected", "Delta"]
+        assert found[2] == alone
+        await engine.drain()
+        assert engine.running == engine.in_flight == 0
 
 
 @pytest.mark.parametrize(
