@@ -176,7 +176,7 @@ class Lane:
             job.last = now
             try:
                 delta = job.answer.push(choice)
-            except QuantserveError as error:
+            except Exception as error:  # the other answers go on
                 outcome.fail(entry, error)
                 continue
             if delta is not None:
@@ -207,14 +207,14 @@ class _Outcome:
         try:
             return run()
         except Exception as error:
-            why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
-            why = self._why() or why
+            why = self._why() or error
             for entry in entries:
                 self.fail(entry, why)
                 self.failed += 1
             return None
 
-    def fail(self, entry: Entry[Job], why: QuantserveError) -> None:
-        """End a request with an error."""
+    def fail(self, entry: Entry[Job], error: Exception) -> None:
+        """End a request with an error. The client is not told the text of an unexpected one."""
+        why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
         self.news.append((entry.work, why))
         self.over.append(entry)

@@ -21,7 +21,7 @@ from service.core.errors import (
     SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, TokensGenerated
-from service.core.generation import FinishReason, SamplingParameters
+from service.core.generation import FinishReason, Parsed, SamplingParameters
 from service.core.requests import Terms
 from service.engine.generation.batcher import GenerationBatcher
 from tests.engine.generation.tiny_batcher import GREEDY, batcher, language, request, whole
@@ -213,6 +213,29 @@ class TooComplex:
     def note(self, token: int) -> None:
         del token
         self._noted += 1
+
+
+class Unexpected:
+    """A finder of calls with a bug."""
+
+    over = False
+
+    def push(self, text: str) -> Parsed:
+        raise ZeroDivisionError(text)
+
+    def flush(self) -> Parsed:
+        raise AssertionError
+
+
+async def test_an_unexpected_error_in_one_answer_ends_only_its_own_request(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        asked = [request(seed, max_tokens=8, ignore_eos=True) for seed in range(3)]
+        asked[1] = replace(asked[1], calls=Unexpected())
+        streams = [engine.generate(each) for each in asked]
+        found = await asyncio.gather(*map(whole, streams), return_exceptions=True)
+        assert [type(each).__name__ for each in found] == ["Delta", "ExecutionFailed", "Delta"]
+        assert str(found[1]) == "internal error"
+        assert await whole(engine.generate(asked[0])) == found[0]
 
 
 async def test_a_form_that_cannot_be_followed_ends_only_its_own_request(tmp_path: Path) -> None:
