@@ -197,7 +197,8 @@ class BatchQueue(Generic[Reply]):
     def pop(self, now: float, *, full: bool = False, idle: int = 1) -> Batch[Reply] | None:
         """Remove and return the next batch, or None. Of the lanes that are due, take the one with
         the highest priority, then the oldest one. With ``full``, take only a lane that has enough
-        rows for a batch of full size. ``idle`` is the number of instances without a run."""
+        rows for a batch of full size. ``idle`` is the number of instances without a run, which
+        divide the rows of the lane if the policy has ``divided_rows``."""
         name = self._next_lane(now, full)
         if name is None:
             return None

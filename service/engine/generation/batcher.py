@@ -21,6 +21,7 @@ from service.core.generation import GenerationRequest, not_tensors
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
+from service.core.sole_use import SoleUse
 from service.core.tensors import Arrays
 from service.core.waiting import WaitEstimate, until_room
 from service.engine.generation.answer import Answer
@@ -38,7 +39,7 @@ class GenerationBatcher:
     ``limit`` bounds the requests that wait. ``timeout`` is the longest wait, in seconds, of a
     request that sets no timeout itself. ``new_mark`` returns a mark that records that a thread is
     at work. ``limits`` bound the time of a step. ``on_lost`` is called with True when a thread does
-    not return, and with False when it has returned.
+    not return, and with False when it has returned. ``use`` records when the model is in use.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class GenerationBatcher:
         new_mark: Callable[[], Mark] = lambda: UNNOTED,
         limits: RunLimits = DEFAULT_RUN_LIMITS,
         on_lost: Callable[[bool], None] = lambda _: None,
+        use: SoleUse | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
+        self._use = use or SoleUse()
         self._language = language
         self._observe = observe
         self._timeout = timeout
@@ -150,6 +153,7 @@ class GenerationBatcher:
             raise
         self._entries[job] = entry
         self._watch.begin()
+        self._use.begin(self._model)
         if wait is not None:
             job.timer = self._loop.call_later(wait, self._expire)
         return job.stream
@@ -273,6 +277,7 @@ class GenerationBatcher:
         """Resolve ``drain`` once all requests are answered."""
         if not self._entries:
             self._watch.end()
+            self._use.end(self._model)
         over = not self._entries and not (self._shared.closed and self._alive)
         if self._drained is not None and over:
             self._drained.set_result(None)

@@ -70,7 +70,7 @@ class Loaded:
     provider: Provider = Provider.CPU
     only_rows: bool = field(init=False, repr=False)
     """True if all requests consist of rows that share runs or are run one by one, as with most
-    models."""
+    models. Then ``ModelVersion.submit`` needs no other checks than those of the signature."""
 
     def __post_init__(self) -> None:
         signature, whole = self.signature, self.plan.mode is BatchingMode.REQUESTS

@@ -13,9 +13,9 @@ from service.engine.onnx_file.summary import Precision
 
 INLINE_SECONDS = 0.001
 """A batch that takes longer runs in a thread: in the event loop it would delay other requests."""
-ONE_CORE_INLINE_SECONDS = 0.004
-"""The same limit if there is one core and no other model is in use. There a thread takes the core
-from the event loop too, and more batches, each of fewer requests, are run."""
+SOLE_SECONDS = 0.004
+"""The same limit for a process with one core, while no other model is in use. A thread would take
+the core from the event loop too, and requests would be run in more and smaller batches."""
 INLINE_ROW_SECONDS = 0.0001
 """A batch with a longer time per row runs in a thread too, if there are several cores: a second
 core then gains more than a thread costs."""
@@ -24,9 +24,8 @@ MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d
 MOST_NAMES = 3
 """The maximum number of inputs that a note names."""
 FAST_ENOUGH = 0.85
-"""With one core, the largest batch size that is short enough for the event loop replaces the
-preferred one if it gives at least this share of its rows/s: each run there costs an iteration of
-the event loop."""
+"""The largest batch size within ``SOLE_SECONDS``, larger or smaller than the preferred one, is used
+if it gives at least this share of its rows/s: each run costs an iteration of the event loop."""
 LONG_SECONDS = 0.002
 """If one row takes at least this time, several threads are tried for it."""
 EFFICIENT = 0.7
@@ -187,43 +186,75 @@ def choose_plan(
     ``probe`` was measured with one thread. ``unbounded`` names the part of the graph that may take
     any time, whatever was measured; see ``core.bounded``.
     """
-    rows = 1
-    most = 0 if unbounded or instances.count or instances.threads else short_rows(probe, cores)
-    if mode is BatchingMode.COMBINE:
-        # "always" requires batches even if they are not faster.
-        least = 2 if batching.combine == "always" else 1
-        measured = probe.preferred_rows(least)
-        if cores == 1 and most >= least and _about_as_fast(probe, most, measured):
-            measured = most
-        rows = min(batching.preferred_batch_size or measured, batching.run_rows)
-    one_run = probe.seconds.get(rows, rows * probe.row_seconds)
-    # A batch size that was not measured may take long.
-    if rows <= most and one_run / rows <= _inline_row_seconds(cores):
-        return Plan(mode, rows, 1, 1, True, note, if_sole=one_run > INLINE_SECONDS)
+    rows = preferred = _preferred_rows(mode, probe, batching)
+    if not (unbounded or instances.count or instances.threads):
+        seconds = probe.seconds.get(rows, rows * probe.row_seconds)
+        # A batch size that was not measured may take long.
+        short = rows <= short_rows(probe, INLINE_SECONDS)
+        if short and (cores == 1 or seconds / rows <= INLINE_ROW_SECONDS):
+            return Plan(mode, rows, 1, 1, True, note)
+        # A longer row, or one with lone threads, may use a second session with the cores of other
+        # workers.
+        if cores == 1 and probe.row_seconds < LONG_SECONDS and (instances.lone_threads or 1) == 1:
+            rows = _sole_rows(mode, preferred, probe, batching)
+            if rows:
+                return Plan(mode, rows, 1, 1, True, note, if_sole=True)
     threads = instances.threads or 1
     count = instances.count or max(1, cores // threads)
-    return Plan(mode, rows, count, threads, False, note)
+    return Plan(mode, preferred, count, threads, False, note)
 
 
-def _about_as_fast(probe: Probe, rows: int, best: int) -> bool:
-    return probe.rate(rows) >= FAST_ENOUGH * probe.rate(best)
+def _preferred_rows(mode: BatchingMode, probe: Probe, batching: BatchingConfig) -> int:
+    if mode is not BatchingMode.COMBINE:
+        return 1
+    measured = probe.preferred_rows(_least_rows(batching))
+    return min(batching.preferred_batch_size or measured, batching.run_rows)
 
 
-def _inline_row_seconds(cores: int) -> float:
-    # With one core, longer rows may have a second session with the cores of other workers.
-    return LONG_SECONDS if cores == 1 else INLINE_ROW_SECONDS
+def _least_rows(batching: BatchingConfig) -> int:
+    # "always" requires batches even if they are not faster.
+    return 2 if batching.combine == "always" else 1
 
 
-def short_rows(probe: Probe, cores: int) -> int:
-    """Return the largest measured number of rows whose run is short enough for the event loop, as
-    are those of all smaller numbers."""
-    limit = ONE_CORE_INLINE_SECONDS if cores == 1 else INLINE_SECONDS
+def _sole_rows(mode: BatchingMode, preferred: int, probe: Probe, batching: BatchingConfig) -> int:
+    """Return the rows of a batch in the event loop while no other model is in use; 0 if a batch
+    takes too long for that, or gives far fewer rows/s than one of ``preferred`` rows."""
+    most = short_rows(probe, SOLE_SECONDS)
+    if mode is BatchingMode.COMBINE and not batching.preferred_batch_size:
+        rows = min(most, batching.run_rows)
+        measured = rows in probe.seconds and preferred in probe.seconds
+        enough = measured and probe.rate(rows) >= FAST_ENOUGH * probe.rate(preferred)
+        return rows if rows >= _least_rows(batching) and enough else 0
+    return preferred if preferred <= most else 0
+
+
+def short_rows(probe: Probe, limit: float) -> int:
+    """Return the largest measured number of rows whose run takes at most ``limit`` seconds, as do
+    those of all smaller numbers."""
     largest = 0
     for rows, seconds in sorted(probe.seconds.items()):
         if seconds > limit:
             break
         largest = rows
     return largest
+
+
+def inline_rows(plan: Plan, probe: Probe, batching: BatchingConfig) -> int:
+    """Return the most rows of a request that may run in the event loop, by the plan. If rows run
+    one by one, that is the limit of any other run: a request with more rows would compete with all
+    others for long."""
+    if plan.mode is BatchingMode.ROWS:
+        return batching.run_rows
+    return short_rows(probe, SOLE_SECONDS if plan.if_sole else INLINE_SECONDS)
+
+
+def divided_rows(probe: Probe, batching: BatchingConfig, instances: InstancesConfig) -> int:
+    """Return the least rows of the batches into which idle instances divide the waiting rows; 0 if
+    they do not, because of the measurements or of a setting for batches or instances."""
+    if batching.preferred_batch_size or batching.max_queue_delay or instances.count:
+        return 0
+    rows = probe.divided_rows()
+    return max(rows, _least_rows(batching)) if rows else 0
 
 
 def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:

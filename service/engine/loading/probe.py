@@ -25,8 +25,8 @@ ENOUGH_SECONDS = 0.05
 WORTH = 1.1
 """A batch size is worth its latency if it gives at least 10 % more rows/s."""
 DIVIDED = 1.15
-"""Two runs of half a batch each may take this many times the time of one run, if two instances run
-them at once."""
+"""Two runs of half a batch each may take this many times the time of one run of the whole, if two
+instances run them at once."""
 RUN_SECONDS = 0.0001
 """The cost of a run beside the graph: the switch to a thread and back, metrics, splitting."""
 SAME = 0.02
@@ -86,11 +86,14 @@ class Probe:
     def divided_rows(self) -> int:
         """Return the smallest batch size from which on twice the rows take about twice the time, so
         that idle instances may divide a batch; 0 if there is none."""
-        for rows, taken in self.seconds.items():
-            twice = self.seconds.get(2 * rows)
-            if twice is not None and 2 * taken <= DIVIDED * twice:
-                return rows
-        return 0
+        found = 0
+        for rows in sorted(self.seconds, reverse=True):
+            if 2 * rows not in self.seconds:
+                continue
+            if self.rate(2 * rows) > DIVIDED * self.rate(rows):
+                break
+            found = rows
+        return found
 
 
 def probe(

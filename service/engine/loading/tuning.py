@@ -21,10 +21,10 @@ from service.engine.loading.plan import (
     Plan,
     choose_mode,
     choose_plan,
+    inline_rows,
     named_apart,
     not_a_batch,
     percent,
-    short_rows,
     wants_lone,
     wants_threads,
 )
@@ -83,19 +83,20 @@ def tune(
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
-    # If rows run one by one, the limit is that of any other run: a request with more rows would
-    # compete with all others for long.
-    most = batching.run_rows if mode is BatchingMode.ROWS else short_rows(found, cores)
-    extent = _extent(signature, rows, most, padding)
-    unbounded = summary.unbounded or ("" if extent else "an input without a shape")
+    shaped = bool(rows) and all(spec.ranked for spec in signature.inputs)
+    unbounded = summary.unbounded or ("" if shaped else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
+    extent = None
+    if plan.inline:
+        most = inline_rows(plan, found, batching)
+        extent = measured_extent(signature, rows[0], most, padding)
     lone = None
     lone_cores = lone_cores or LoneCores(cores)
     if rows and wants_lone(plan, found, config.instances, lone_cores.threads, room_for_lone):
         lone, plan = _try_lone(session, plan, rows, config.instances, lone_cores)
     elif wants_threads(plan, found, config.instances, cores):
         session, plan = try_threads(session, plan, rows, cores)
-    return Tuned(session, signature, plan, found, padding, extent if plan.inline else None, lone)
+    return Tuned(session, signature, plan, found, padding, extent, lone)
 
 
 def _try_lone(
@@ -111,15 +112,6 @@ def _try_lone(
     note = "; ".join(filter(None, (plan.note, why)))
     threads = lone.options.threads if lone is not None else 0
     return lone, replace(plan, note=note, lone_threads=threads)
-
-
-def _extent(
-    signature: Signature, rows: Sequence[Arrays], most: int, padding: Padding | None
-) -> Extent | None:
-    """Return the largest inputs whose run was measured to be short; None without rows."""
-    if not rows:
-        return None
-    return measured_extent(signature, rows[0], most, padding)
 
 
 def settled_signature(session: Session, precision: Precision) -> Signature:

@@ -23,7 +23,7 @@ from service.engine.host.heap import trim_heap
 from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.advice import sharing_runs
 from service.engine.loading.loaded import Loaded, Opened, with_texts
-from service.engine.loading.plan import Plan, room_for_lone
+from service.engine.loading.plan import Plan, divided_rows, room_for_lone
 from service.engine.loading.promise import note_on, read_promise
 from service.engine.loading.row_limit import part_rows, refusal
 from service.engine.loading.samples import trial_rows
@@ -146,7 +146,6 @@ def _warm_up_language(
 
 def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
     batching, plan = config.batching, tuned.plan
-    by_hand = batching.preferred_batch_size or batching.max_queue_delay
     return BatchPolicy(
         plan.mode,
         batching.run_rows,
@@ -158,7 +157,7 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
         part_rows(plan, tuned.probe, batching),
         refusal(plan, batching),
         fixed=None if tuned.padding else tuned.signature.row_shapes,
-        divided_rows=0 if by_hand else tuned.probe.divided_rows(),
+        divided_rows=divided_rows(tuned.probe, batching, config.instances),
     )
 
 

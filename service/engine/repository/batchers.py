@@ -47,6 +47,7 @@ class BatcherParts:
                 new_mark=self.new_mark,
                 limits=self.limits,
                 on_lost=self.on_lost,
+                use=self._use,
             )
             return generator, None
         tensors, cache = self._cached(self._tensor_batcher(loaded), loaded)
@@ -55,6 +56,10 @@ class BatcherParts:
         from service.engine.text.batcher import TextBatcher
 
         return TextBatcher(self.label, loaded.text, loaded.policy, tensors), cache
+
+    @property
+    def _use(self) -> SoleUse:
+        return self.cores.use if self.cores else SoleUse()
 
     def _cached(
         self, batcher: TensorBatcher, loaded: Loaded
@@ -75,9 +80,10 @@ class BatcherParts:
         if loaded.extent is None:
             return self._dynamic(loaded, inline=False)
         inline, threaded = (self._dynamic(loaded, inline=each) for each in (True, False))
-        use = self.cores.use if self.cores else SoleUse()
         if_sole = loaded.plan.if_sole
-        return SplitBatcher(inline, threaded, loaded.extent, self.label[0], use, if_sole=if_sole)
+        return SplitBatcher(
+            inline, threaded, loaded.extent, self.label[0], self._use, if_sole=if_sole
+        )
 
     def _dynamic(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
         weight = self.config.scheduling.weight

@@ -1,7 +1,6 @@
 """The cores of the process, shared by the batchers of all models. On the event loop only."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakMethod
 
@@ -38,8 +37,7 @@ class Cores:
             if found := method():
                 found()
 
-        note = partial(self.use.note, model)
-        return Seat(self._share, Claimant(weight, threads, call), self._others, note)
+        return Seat(self._share, Claimant(weight, threads, call), self._others, model, self.use)
 
 
 class Seat:
@@ -50,9 +48,11 @@ class Seat:
         share: FairShare,
         claimant: Claimant,
         others: OtherWorkers | None,
-        note: Callable[[], None],
+        model: str,
+        use: SoleUse,
     ) -> None:
-        self._share, self._claimant, self._others, self._note = share, claimant, others, note
+        self._share, self._claimant, self._others = share, claimant, others
+        self._model, self._use = model, use
 
     @property
     def all_free(self) -> bool:
@@ -68,12 +68,14 @@ class Seat:
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=True)
         self._share.begin(self._claimant)
-        self._note()
+        self._use.begin(self._model)
         self.wake_next()
 
     def end(self, seconds: float, more: bool) -> None:
         """Record that a run has ended after ``seconds``; with ``more``, further requests wait."""
         self._share.end(self._claimant, seconds, more)
+        if not self._claimant.running:
+            self._use.end(self._model)
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=False)
         self.wake_next()

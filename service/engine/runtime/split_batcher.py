@@ -78,8 +78,8 @@ class SplitBatcher:
     """Passes requests within ``extent`` to ``inline``, larger ones to ``threaded``.
 
     With ``if_sole``, requests are passed to ``inline`` only while ``use`` shows that no model but
-    ``model`` is in use. Each has a separate queue, so that a large request does not delay small
-    ones. Both run the same session, which counts as one instance.
+    ``model`` is in use. Each batcher has its own queue, so that a large request does not delay
+    small ones. Both run the same session, which counts as one instance.
     """
 
     def __init__(

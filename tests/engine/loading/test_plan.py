@@ -13,6 +13,8 @@ from service.engine.loading.plan import (
     Plan,
     choose_mode,
     choose_plan,
+    divided_rows,
+    inline_rows,
     named_apart,
     not_a_batch,
     percent,
@@ -216,6 +218,7 @@ def test_an_input_without_a_shape_is_not_combined() -> None:
 
 SHORT = Probe({1: 1e-5, 2: 1.2e-5, 64: 1e-4})
 LONG = Probe({1: 5e-3, 2: 9e-3})
+EVEN = Probe({1: 5e-3, 2: 1e-2, 4: 2e-2})
 
 
 def plan(
@@ -233,25 +236,60 @@ def test_short_runs_are_executed_in_the_event_loop() -> None:
     assert plan(COMBINE, SHORT) == Plan(COMBINE, 64, 1, 1, True, "")
 
 
+LINEAR = Probe({1: 3e-4, 2: 4e-4, 4: 6e-4, 8: 1.2e-3, 16: 2.3e-3, 32: 4.6e-3})
+
+
 def test_with_one_core_longer_runs_use_the_event_loop_while_no_other_model_is_in_use() -> None:
-    linear = Probe({1: 3e-4, 2: 4e-4, 4: 6e-4, 8: 1.2e-3, 16: 2.3e-3, 32: 4.6e-3})
-    assert plan(COMBINE, linear, cores=1) == Plan(COMBINE, 16, 1, 1, True, "", if_sole=True)
-    assert plan(COMBINE, linear, cores=2) == Plan(COMBINE, 16, 2, 1, False, "")
-    assert plan(COMBINE, linear, cores=1, preferred_batch_size=32).inline is False
-    assert plan(COMBINE, linear, cores=1, preferred_batch_size=2) == Plan(
-        COMBINE, 2, 1, 1, True, ""
-    )
+    assert plan(COMBINE, LINEAR, cores=1) == Plan(COMBINE, 16, 1, 1, True, "", if_sole=True)
+    assert plan(COMBINE, LINEAR, cores=2) == Plan(COMBINE, 16, 2, 1, False, "")
     assert plan(REQUESTS, Probe({1: 1.9e-3}), cores=1).if_sole
     # A second session with the cores of other workers is better for such rows.
     assert not plan(REQUESTS, Probe({1: 2.1e-3}), cores=1).inline
-    assert not plan(COMBINE, linear, cores=1, instances=InstancesConfig(count=1)).inline
 
 
-def test_with_one_core_a_batch_is_shortened_only_if_it_stays_about_as_fast() -> None:
+def test_settings_by_hand_keep_long_runs_out_of_the_event_loop() -> None:
+    for instances in (InstancesConfig(count=1), InstancesConfig(lone_threads=4)):
+        assert not plan(COMBINE, LINEAR, cores=1, instances=instances).inline
+    assert plan(COMBINE, LINEAR, cores=1, instances=InstancesConfig(lone_threads=1)).inline
+    assert not plan(COMBINE, LINEAR, cores=1, preferred_batch_size=32).inline
+    assert plan(COMBINE, LINEAR, cores=1, preferred_batch_size=8).if_sole
+
+
+def test_short_runs_use_the_event_loop_of_one_core_whatever_else_is_in_use() -> None:
+    short = Probe({1: 1e-4, 2: 1.5e-4, 4: 2.5e-4, 8: 4.5e-4, 16: 8.5e-4, 32: 1.65e-3})
+    assert plan(COMBINE, short, cores=1) == Plan(COMBINE, 16, 1, 1, True, "")
+    assert plan(COMBINE, LINEAR, cores=1, preferred_batch_size=2) == Plan(
+        COMBINE, 2, 1, 1, True, ""
+    )
+
+
+def test_the_most_rows_in_the_event_loop_depend_on_the_plan() -> None:
+    batching = BatchingConfig()
+    sole = plan(COMBINE, LINEAR, cores=1)
+    assert inline_rows(sole, LINEAR, batching) == 16
+    assert inline_rows(replace(sole, if_sole=False), LINEAR, batching) == 4
+    assert inline_rows(replace(sole, mode=ROWS), LINEAR, batching) == 64
+
+
+def test_a_batch_for_the_event_loop_of_one_core_is_about_as_fast_as_the_preferred_one() -> None:
     fixed = Probe({1: 1.9e-3, 2: 2e-3, 4: 2.1e-3, 8: 2.2e-3, 16: 3.9e-3, 32: 4.1e-3})
     assert plan(COMBINE, fixed, cores=1) == Plan(COMBINE, 32, 1, 1, False, "")
-    unmeasured = plan(COMBINE, Probe({1: 1e-3}), cores=1, combine="always")
+    unmeasured = plan(COMBINE, Probe({1: 1.1e-3}), cores=1, combine="always")
     assert unmeasured == Plan(COMBINE, 2, 1, 1, False, "")
+    early = Probe({1: 1.1e-3, 2: 2.1e-3, 4: 3.9e-3})
+    assert plan(COMBINE, early, cores=1) == Plan(COMBINE, 4, 1, 1, True, "", if_sole=True)
+
+
+def test_idle_instances_divide_rows_unless_a_setting_is_against_it() -> None:
+    free = InstancesConfig()
+
+    def least(instances: InstancesConfig = free, **batching: object) -> int:
+        return divided_rows(EVEN, BatchingConfig.model_validate(batching), instances)
+
+    assert least() == 1 and least(combine="always") == 2
+    assert not least(preferred_batch_size=8) and not least(max_queue_delay=0.1)
+    assert not least(InstancesConfig(count=8))
+    assert not divided_rows(SHORT, BatchingConfig(combine="always"), free)
 
 
 def test_a_row_by_row_model_keeps_all_cores_busy() -> None:
@@ -349,9 +387,7 @@ def test_models_with_unbounded_time_are_not_run_in_the_event_loop() -> None:
 def test_batch_sizes_are_short_up_to_the_first_long_one(
     seconds: dict[int, float], most: int
 ) -> None:
-    assert short_rows(Probe(seconds), 4) == most
-    four_times = {rows: 4 * taken for rows, taken in seconds.items()}
-    assert short_rows(Probe(four_times), 1) == most
+    assert short_rows(Probe(seconds), 1e-3) == most
 
 
 def test_batch_sizes_without_a_measurement_are_not_run_in_the_event_loop() -> None:

@@ -171,12 +171,26 @@ def test_a_slow_model_is_not_run_often() -> None:
     assert machine.calls <= 12
 
 
+@pytest.mark.parametrize(
+    ("seconds", "rows"),
+    [
+        ({1: 1.0, 2: 2.0, 4: 4.0}, 1),
+        ({1: 1.0, 2: 1.1, 4: 2.0, 8: 3.6}, 2),
+        ({1: 1.0, 2: 1.9, 4: 3.2}, 0),  # twice two rows take less than twice the time
+        ({1: 1.0, 2: 1.1}, 0),
+        ({1: 2e-5, 2: 4e-5, 4: 8e-5}, 0),  # the cost of a run beside the graph counts
+        ({}, 0),
+    ],
+)
+def test_batches_are_divided_down_to_a_size_from_which_on_each_row_takes_as_long(
+    seconds: dict[int, float], rows: int
+) -> None:
+    assert Probe(seconds).divided_rows() == rows
+
+
 def test_the_preferred_batch_size_may_have_a_minimum() -> None:
     flat = Probe({1: 1.0, 2: 2.0, 4: 4.0})
     assert flat.preferred_rows() == 1 and flat.preferred_rows(2) == 2
-    assert Probe({1: 1.0, 2: 1.9, 4: 3.2}).divided_rows() == 1
-    assert Probe({1: 1.0, 2: 1.1, 4: 2.0, 8: 3.6}).divided_rows() == 2
-    assert flat.divided_rows() == 1 and Probe({1: 1.0, 2: 1.1}).divided_rows() == 0
     assert Probe().preferred_rows() == 1 and Probe({1: 1.0}).preferred_rows(2) == 2
 
 
