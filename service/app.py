@@ -100,7 +100,7 @@ class Server:
         log = Log(settings.access_log)
         exemplars = Exemplars()
         self._tracing = tracer(exemplars) if settings.tracing else None
-        traced = [self._tracing] if self._tracing else []
+        traced = [self._tracing.__call__] if self._tracing else []
         member = member_of(parent)
         changed = (counting(member, statistics), self._watchers, log, audit_log)
         # The bound methods: in Python 3.11, calling an object takes three times as long.

@@ -59,6 +59,10 @@ class RequestedOutput(NamedTuple):
     shared: Place | None = None
     sink: Sink | None = None
 
+    def is_binary(self, default: bool) -> bool:
+        """Return whether the output is sent as raw bytes; ``default`` is the request's default."""
+        return default if self.binary is None else self.binary
+
 
 class InferRequest(NamedTuple):
     """One inference request.

@@ -51,7 +51,7 @@ class Call(Exchange):
 
     def expect(self) -> None:
         """Reserve memory for a body that is large, or that does not arrive at once."""
-        length = self._request.head.body or len(self._body)
+        length = self._request.head.body_bytes or len(self._body)
         try:
             self._inference.traffic.expect(self, length, self.raw)
         except QuantserveError as error:

@@ -49,7 +49,7 @@ _OK = Outcome.OK  # in Python 3.11, looking up a member of an enumeration takes 
 
 
 class Inference:
-    """Admits requests, answers them, and reports the outcome of each to observers."""
+    """Admits requests, and reports the outcome of each to observers."""
 
     def __init__(
         self,

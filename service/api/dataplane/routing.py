@@ -60,9 +60,9 @@ class Routing:
         call = Call(target, head.fields, inference, request, connection)
         if inference.leaving:
             request.keep_alive = False
-        if head.body > inference.body_limit:
-            call.refuse(too_large(inference.body_limit, head.body))
-        elif head.body > LARGE:
+        if head.body_bytes > inference.body_limit:
+            call.refuse(too_large(inference.body_limit, head.body_bytes))
+        elif head.body_bytes > LARGE:
             call.expect()
         return call
 

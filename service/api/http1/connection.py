@@ -161,7 +161,7 @@ class Connection:
             if end >= 0 and (self._unknown < MOST_UNKNOWN or not self._unknown % LOOK_AGAIN):
                 end += len(HEAD_END)
                 known = self._known.get(data[:end])
-                if known is not None and len(data) - end == known.body:
+                if known is not None and len(data) - end == known.body_bytes:
                     self._begin_known(known, data[end:])
                     return
                 if known is None:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 Header = tuple[bytes, bytes]
 VERSIONS = ("1.1", "1.0")
+"""The versions of HTTP that are served without ASGI."""
 
 
 class Receiver(Protocol):
@@ -27,7 +28,7 @@ class Head:
     """The head of a request. It does not change, and requests may share it."""
 
     __slots__ = (
-        "body",
+        "body_bytes",
         "fields",
         "headers",
         "keep_alive",
@@ -57,9 +58,9 @@ class Head:
             and fields.get(b"transfer-encoding", b"chunked") == b"chunked"
             and len(fields) == len(headers)
         )
-        """True if this is a POST whose body is sent at once and as it is, and no header appears
-        twice."""
-        self.body = int(fields.get(b"content-length", b"0"))  # the parser has checked it
+        """True if this is a POST of HTTP/1.1 or 1.0 whose body is sent at once and as it is, and no
+        header appears twice."""
+        self.body_bytes = int(fields.get(b"content-length", b"0"))  # the parser has checked it
         """The length of the body in bytes; 0 if the head does not have it."""
 
     @property

@@ -91,7 +91,7 @@ def v2_size(
     wanted = request.outputs or [RequestedOutput(tensor.name) for tensor in tensors]
     total = Size(FRAME + text_size(request.id))
     for each, tensor, names in zip(wanted, tensors, labels, strict=True):
-        binary = request.binary_outputs if each.binary is None else each.binary
+        binary = each.is_binary(request.binary_outputs)
         part = Size(0)
         if each.classes:
             count = classes_count(tensor, each.classes, batched)

@@ -36,7 +36,7 @@ from service.core.requests import (
     SharedInput,
     Sink,
 )
-from service.core.sizes import HERE_BYTES, HERE_COPY
+from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_VALUES
 from service.core.tensors import DATATYPES, Datatype, Signature, Tensor, Written
 
 MAX_INPUTS = 4096
@@ -286,8 +286,7 @@ def encode_parts(
             else:
                 item["parameters"] = sink.put(data)
         else:
-            plain = datatype.kind == "number" and datatype.size > 2
-            item["data"] = array.reshape(-1) if plain else to_json(tensor)
+            item["data"] = array.reshape(-1) if _is_plain(datatype) else to_json(tensor)
         items.append(item)
     message: dict[str, Any] = {"model_name": model, "model_version": str(version)}
     if id:
@@ -300,12 +299,20 @@ def encode_parts(
     return document, raw
 
 
+def _is_plain(datatype: Datatype) -> bool:
+    """Return True if orjson writes arrays of the datatype as the protocol has them."""
+    return datatype.kind == "number" and datatype.size > 2
+
+
 def _usual_parts(
     response: InferResponse, binary: Sequence[bool], tokens: bool
 ) -> tuple[bytes, list[Bytes | memoryview]] | None:
     """Return what ``encode_parts`` returns for an answer without an id, made of cached parts. None
-    if an output needs another encoding."""
+    if an output in JSON needs another encoding, or is so long that copies of it count."""
     model, version, outputs, _ = response
+    for place, (_, datatype, array) in enumerate(outputs):
+        if not (binary[place] or (_is_plain(datatype) and array.size <= HERE_VALUES)):
+            return None
     raw: list[Bytes | memoryview] = []
     parts = [_beginning(model, version)]
     for place, (name, datatype, array) in enumerate(outputs):
@@ -315,15 +322,13 @@ def _usual_parts(
             data = to_bytes(outputs[place])
             raw.append(data)
             parts.append(_described(name, datatype.name, array.shape, len(data)))
-        elif datatype.kind == "number" and datatype.size > 2:
+        else:
             numbers = orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
             # Null stands for a number that JSON does not have. Numbers have no "l", and the search
             # for one byte takes a twentieth of the time of a search for four.
             if tokens and numbers.find(b"l") > 0:
                 return None
             parts += (_described(name, datatype.name, array.shape, None), numbers, b"}")
-        else:
-            return None
     parts.append(b"]}")
     return b"".join(parts), raw
 

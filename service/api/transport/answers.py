@@ -93,8 +93,7 @@ def inferred(
     tensors = tensors_of(version, signature, request, outputs)
     binary = []
     for place in range(len(tensors)):
-        own = wanted[place].binary if wanted else None
-        binary.append(default if own is None else own)
+        binary.append(wanted[place].is_binary(default) if wanted else default)
     response = InferResponse(version.model, version.number, tensors, request.id)
     sinks = () if request.shared is None else [each.sink for each in wanted]
     document, raw = codec.encode_parts(response, binary, tokens, sinks)
@@ -126,7 +125,7 @@ def takes_long(admitted: Admitted, protocol: str, outputs: Arrays) -> bool:
     numbers = strings = text = 0
     for place, array in enumerate(outputs):
         each = wanted[place] if wanted else RequestedOutput("")
-        binary = request.binary_outputs if each.binary is None else each.binary
+        binary = each.is_binary(request.binary_outputs)
         if array.dtype.hasobject:
             strings += array.size
             text += sum(map(len, array.ravel().tolist())) if strings <= HERE_STRINGS else 0
@@ -146,7 +145,7 @@ def to_encode(
     wanted = request.outputs or [RequestedOutput(tensor.name) for tensor in tensors]
     encoding = Encoding(
         protocol,
-        [request.binary_outputs if each.binary is None else each.binary for each in wanted],
+        [each.is_binary(request.binary_outputs) for each in wanted],
         [each.classes for each in wanted],
         [version.labels(each.name) if each.classes else () for each in wanted],
         signature.has_rows,

@@ -210,7 +210,6 @@ class _Outcome:
             why = self._why() or error
             for entry in entries:
                 self.fail(entry, why)
-                self.failed += 1
             return None
 
     def fail(self, entry: Entry[Job], error: Exception) -> None:
@@ -218,3 +217,4 @@ class _Outcome:
         why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
         self.news.append((entry.work, why))
         self.over.append(entry)
+        self.failed += 1

@@ -18,9 +18,9 @@ KEYS = ("arguments", "parameters")
 class ToolParser:
     """Divides one answer into text and calls. Text that only looks like a call, or names a function
     that was not offered, stays text. The result does not depend on the pieces. ``or_object`` is
-    True if the answer may be another object in JSON. With ``single``, it ends after its first call,
-    and what the model writes then is passed over. With ``required``, it consists of calls only:
-    what is not one is the beginning of a call that was cut."""
+    True if the answer may be another object in JSON. With ``single``, the answer ends after its
+    first call, and what follows the call is left out. With ``required``, the answer has no text:
+    what is not a call is the beginning of a call that was cut, and is left out."""
 
     def __init__(
         self,

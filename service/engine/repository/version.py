@@ -258,7 +258,7 @@ class ModelVersion:
             NotReady: the version does not serve.
         """
         loaded = self.loaded
-        if loaded is None or self.state is not _READY:  # asked here too: each request asks
+        if loaded is None or self.state is not _READY:  # as in serving(), whose call takes longer
             loaded, _ = self.serving()
         return loaded.signature
 

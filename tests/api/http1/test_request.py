@@ -44,4 +44,4 @@ def test_a_plain_request_needs_no_special_care(headers: list[Header], plain: boo
 
 def test_the_length_of_the_body_is_that_of_its_header() -> None:
     for headers, length in (([(b"content-length", b"12")], 12), ([], 0)):
-        assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).body == length
+        assert Head(b"POST", b"/", "1.1", headers, keep_alive=True).body_bytes == length

@@ -39,17 +39,25 @@ def test_a_tensor_is_unchanged_by_both_encodings(
     np.testing.assert_array_equal(got.array, array)
 
 
-@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), max_size=3), st.integers(1, 9))
-def test_the_json_part_of_raw_outputs_is_the_same_with_and_without_an_id(
-    outputs: list[tuple[str, int]], version: int
+KINDS = ["FP32", "FP64", "FP16", "BF16", "INT8", "INT64", "UINT64", "BOOL", "BYTES"]
+OUTPUTS = st.tuples(st.text(max_size=3), st.sampled_from(KINDS), st.integers(0, 3), st.booleans())
+VALUES = st.sampled_from([0.0, 1.0, 7.0, float("nan"), float("-inf")])
+
+
+@given(st.lists(OUTPUTS, max_size=3), VALUES, st.integers(1, 9), st.booleans())
+def test_answers_are_the_same_with_and_without_an_id(
+    outputs: list[tuple[str, str, int, bool]], value: float, version: int, tokens: bool
 ) -> None:
-    tensors = tuple(
-        Tensor(name, DATATYPES["FP32"], np.zeros((rows, 2), np.float32)) for name, rows in outputs
-    )
-    binary = [True] * len(tensors)
-    body, length = encode(InferResponse("m", version, tensors), binary)
-    named, named_length = encode(InferResponse("m", version, tensors, "7"), binary)
-    assert json.loads(named[:named_length]) == {"id": "7", **json.loads(body[:length])}
+    tensors = []
+    for name, kind, rows, _ in outputs:
+        dtype, number = DATATYPES[kind].dtype, kind in ("FP32", "FP64", "FP16")
+        array = np.full((rows, 2), value if number else 1, dtype)
+        tensors.append(Tensor(name, DATATYPES[kind], array))
+    binary = [each for *_, each in outputs]
+    body, length = encode(InferResponse("m", version, tuple(tensors)), binary, tokens)
+    named, named_length = encode(InferResponse("m", version, tuple(tensors), "7"), binary, tokens)
+    without = named[:named_length].replace(b',"id":"7"', b"", 1)
+    assert body[:length] == without
     assert length is None or body[length:] == named[named_length:]
 
 
