@@ -23,6 +23,7 @@ from service.core.errors import (
 from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, TokensGenerated
 from service.core.generation import FinishReason, Parsed, SamplingParameters
 from service.core.requests import Terms
+from service.core.sole_use import SOLE_AFTER, SoleUse
 from service.engine.generation.batcher import GenerationBatcher
 from tests.engine.generation.tiny_batcher import GREEDY, batcher, language, request, whole
 from tests.engine.generation.tiny_llama import VOCABULARY
@@ -99,6 +100,28 @@ async def test_a_full_queue_estimates_when_it_has_room(tmp_path: Path) -> None:
         for _ in range(9):
             streams.append(found.generate(request(max_tokens=100)))
     assert full.value.retry_after >= 8 * 10 / 2 - 1e-6  # sums of floats
+    found.close()
+
+
+async def test_the_model_is_in_use_until_its_last_answer_ends(tmp_path: Path) -> None:
+    now = 0.0
+    use = SoleUse(lambda: now)
+    found = GenerationBatcher(
+        ("tiny", 1), language(tmp_path, rows=2), lambda _: None, limit=8, use=use
+    )
+
+    def other_is_sole() -> bool:
+        nonlocal now
+        use.note("other")
+        now += SOLE_AFTER
+        return use.is_sole("other")
+
+    assert other_is_sole()
+    stream, left = found.generate(request(max_tokens=2)), found.generate(request(max_tokens=100))
+    await whole(stream)
+    assert not other_is_sole()
+    left.close()
+    assert other_is_sole()
     found.close()
 
 

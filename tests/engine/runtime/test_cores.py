@@ -10,6 +10,7 @@ import pytest
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.errors import ShuttingDown
 from service.core.requests import Terms
+from service.core.sole_use import SOLE_AFTER
 from service.core.tensors import Arrays
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.cores import Cores, Share
@@ -124,3 +125,21 @@ async def test_unloading_a_waiting_model_passes_its_turn_on() -> None:
         reply.exception()
     first.close()
     third.close()
+
+
+async def _after_the_pause(cores: Cores, model: str) -> bool:
+    await asyncio.sleep(SOLE_AFTER + 0.01)
+    return cores.use.is_sole(model)
+
+
+async def test_a_run_in_a_thread_keeps_its_model_in_use() -> None:
+    cores, ran = Cores(1), list[str]()
+    served = Model("m", ran, 2 * SOLE_AFTER).served(Share(cores))
+    replies = submit(served, 1)
+    cores.use.note("other")
+    await asyncio.sleep(0.02)
+    assert not await _after_the_pause(cores, "other")
+    await asyncio.wait_for(asyncio.gather(*replies), 30)
+    cores.use.note("other")
+    assert await _after_the_pause(cores, "other")
+    served.close()
