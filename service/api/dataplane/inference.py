@@ -33,7 +33,7 @@ from service.config.settings import Settings
 from service.core.errors import ExecutionFailed, MemoryFull, QuantserveError, ShuttingDown
 from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, RequestedOutput, Terms
-from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
+from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
@@ -113,9 +113,7 @@ class Inference:
             else:
                 request = codec.decode(body, length, not_here)
                 if request.shared is not None:
-                    if self.shared.expect(exchange, request) > HERE_COPY:
-                        raise TakesLong
-                    request = self.shared.read(request, not_here)
+                    request = self.shared.fill_here(exchange, request)
         self._enter(exchange, version, request, reply)
 
     def admit_read(

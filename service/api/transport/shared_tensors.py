@@ -90,15 +90,25 @@ class SharedTensors:
             exchange.in_regions = size
         return size
 
+    def fill_here(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """Reserve memory, then read as ``read`` does.
+
+        Raises:
+            RequestError, TransientError: see ``expect`` and ``read``.
+            TakesLong: call ``fill``, because reading takes long.
+        """
+        if self.expect(exchange, request) > HERE_COPY:
+            raise TakesLong
+        return self.read(request, not_here)
+
     async def fill(self, exchange: Exchange, request: InferRequest) -> InferRequest:
         """Reserve memory, then read as ``read`` does; in a thread if that takes long.
 
         Raises:
             RequestError, TransientError: see ``expect`` and ``read``.
         """
-        if self.expect(exchange, request) <= HERE_COPY:
-            with suppress(TakesLong):
-                return self.read(request, not_here)
+        with suppress(TakesLong):
+            return self.fill_here(exchange, request)
         return await asyncio.to_thread(self.read, request, go_on)
 
     def read(self, request: InferRequest, pace: Paced) -> InferRequest:
