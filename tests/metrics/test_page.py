@@ -163,7 +163,7 @@ async def test_checks_of_the_folder_are_counted_in_poll_mode(tmp_path: Path) -> 
         assert not [name for name in await page(served.client) if "poll" in name]
     async with serve(tmp_path, poll=0.01) as served:
         watching = asyncio.create_task(
-            watch(served.server.repository, 0.001, served.server._observe)
+            watch(served.server.repository, 0.001, served.server._start._observe)
         )
         shutil.move(tmp_path / "m", tmp_path / ".away")
         failures = 0.0
