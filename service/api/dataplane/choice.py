@@ -1,7 +1,6 @@
 """The version that answers an inference request."""
 
 from service.api.transport.exchange import Exchange
-from service.api.transport.target import Target
 from service.core.errors import NotFound
 from service.core.generation import not_tensors
 from service.core.names import VERSION
@@ -18,17 +17,14 @@ def choose(repository: ModelRepository, exchange: Exchange) -> ModelVersion:
         SignatureMismatch: the model is a language model, which takes no tensors.
     """
     _, model, number = exchange.target
-    version = repository.version(model, _number(exchange.target) if number else None)
+    version = repository.version(model, _number(model, number) if number else None)
     exchange.version = version
     if version.language:
         raise not_tensors(model)
     return version
 
 
-def _number(target: Target) -> int | None:
-    if target.version is None:
-        return None
-    if not VERSION.fullmatch(target.version):
-        shown = f"{target.version:.40}"
-        raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
-    return int(target.version)
+def _number(model: str, version: str) -> int:
+    if not VERSION.fullmatch(version):
+        raise NotFound(f'model "{model}" version "{version:.40}": not a version number')
+    return int(version)

@@ -186,22 +186,22 @@ def choose_plan(
     ``probe`` was measured with one thread. ``unbounded`` names the part of the graph that may take
     any time, whatever was measured; see ``core.bounded``.
     """
-    rows = preferred = _preferred_rows(mode, probe, batching)
+    rows = _preferred_rows(mode, probe, batching)
     if not (unbounded or instances.count or instances.threads):
         seconds = probe.seconds.get(rows, rows * probe.row_seconds)
-        # A batch size that was not measured may take long.
+        # The run time of a batch size that was not measured is not known to be short.
         short = rows <= short_rows(probe, INLINE_SECONDS)
         if short and (cores == 1 or seconds / rows <= INLINE_ROW_SECONDS):
             return Plan(mode, rows, 1, 1, True, note)
-        # A longer row, or one with lone threads, may use a second session with the cores of other
-        # workers.
+        # Longer rows, and models with lone threads, run in a thread: there a run that begins alone
+        # may use a second session with the cores of other workers.
         if cores == 1 and probe.row_seconds < LONG_SECONDS and (instances.lone_threads or 1) == 1:
-            rows = _sole_rows(mode, preferred, probe, batching)
-            if rows:
-                return Plan(mode, rows, 1, 1, True, note, if_sole=True)
+            sole_rows = _sole_rows(mode, rows, probe, batching)
+            if sole_rows:
+                return Plan(mode, sole_rows, 1, 1, True, note, if_sole=True)
     threads = instances.threads or 1
     count = instances.count or max(1, cores // threads)
-    return Plan(mode, preferred, count, threads, False, note)
+    return Plan(mode, rows, count, threads, False, note)
 
 
 def _preferred_rows(mode: BatchingMode, probe: Probe, batching: BatchingConfig) -> int:

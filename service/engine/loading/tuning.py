@@ -83,7 +83,7 @@ def tune(
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
-    shaped = bool(rows) and all(spec.ranked for spec in signature.inputs)
+    shaped = rows and measured_extent(signature, rows[0], 1, padding)
     unbounded = summary.unbounded or ("" if shaped else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
     extent = None
