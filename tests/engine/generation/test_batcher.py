@@ -117,10 +117,15 @@ async def test_the_model_is_in_use_until_its_last_answer_ends(tmp_path: Path) ->
         return use.is_sole("other")
 
     assert other_is_sole()
-    stream, left = found.generate(request(max_tokens=2)), found.generate(request(max_tokens=100))
-    await whole(stream)
+    first, last = found.generate(request()), found.generate(request())
     assert not other_is_sole()
-    left.close()
+    first.close()
+    assert not other_is_sole()
+    last.close()
+    assert other_is_sole()
+    stream = found.generate(request(max_tokens=2))
+    assert not other_is_sole()
+    await whole(stream)
     assert other_is_sole()
     found.close()
 

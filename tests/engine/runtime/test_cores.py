@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from threading import Event
 from time import monotonic, sleep
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.errors import ShuttingDown
 from service.core.requests import Terms
-from service.core.sole_use import SOLE_AFTER
+from service.core.sole_use import SOLE_AFTER, SoleUse
 from service.core.tensors import Arrays
 from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.cores import Cores, Share
@@ -127,19 +128,28 @@ async def test_unloading_a_waiting_model_passes_its_turn_on() -> None:
     third.close()
 
 
-async def _after_the_pause(cores: Cores, model: str) -> bool:
-    await asyncio.sleep(SOLE_AFTER + 0.01)
-    return cores.use.is_sole(model)
-
-
 async def test_a_run_in_a_thread_keeps_its_model_in_use() -> None:
-    cores, ran = Cores(1), list[str]()
-    served = Model("m", ran, 2 * SOLE_AFTER).served(Share(cores))
+    now, go_on = 0.0, Event()
+
+    def run(inputs: Arrays, *_: object) -> Arrays:
+        assert go_on.wait(30)
+        return inputs
+
+    cores = Cores(1)
+    cores.use = SoleUse(lambda: now)
+    served = DynamicBatcher(
+        ("m", 1), POLICY, [Instance(run, POLICY)], lambda _: None, share=Share(cores)
+    )
+
+    def other_is_sole() -> bool:
+        nonlocal now
+        cores.use.note("other")
+        now += SOLE_AFTER
+        return cores.use.is_sole("other")
+
     replies = submit(served, 1)
-    cores.use.note("other")
-    await asyncio.sleep(0.02)
-    assert not await _after_the_pause(cores, "other")
+    assert not other_is_sole()
+    go_on.set()
     await asyncio.wait_for(asyncio.gather(*replies), 30)
-    cores.use.note("other")
-    assert await _after_the_pause(cores, "other")
+    assert other_is_sole()
     served.close()
