@@ -7,7 +7,7 @@ From top to bottom; imports run downwards only, which import-linter checks:
     bench         the load generator of ``bench``
     client        communicates with a running server
     app           builds and wires everything
-    start         loads the models, and follows the folder from then on
+    start         loads the models at the start, then polls the folder
     optional_parts  imports what is only in use with some settings
     workers       one worker's side of several that share a port
     supervised    the server's side of its supervisor

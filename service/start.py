@@ -1,4 +1,4 @@
-"""The start of a server: its models are loaded, and its folder is followed from then on."""
+"""The start of a server: loads the models, announces the server, then polls the models folder."""
 
 import asyncio
 import gc
@@ -51,8 +51,8 @@ class Start:
         self._crashes = crashes
         self._announce = announce
         self._observe = observe
-        # All mutable state: the running task, whether the models are loaded, and whether the
-        # server accepts connections.
+        # All mutable state: the task that loads and polls, whether the models are loaded, and
+        # whether the server accepts connections.
         self._task: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
         self._listening = asyncio.Event()
@@ -79,11 +79,12 @@ class Start:
             await self._until_loaded(AFTER_CRASH_SECONDS)
 
     def listening(self) -> None:
-        """Announce the server as soon as the models are loaded: it accepts connections."""
+        """Record that the server accepts connections. It is announced once the models are loaded
+        too."""
         self._listening.set()
 
     def cancel(self) -> None:
-        """Load nothing more, and stop following the folder."""
+        """Cancel the loading of models and the polling of the folder."""
         if self._task is not None:
             self._task.cancel()
 

@@ -28,12 +28,12 @@ class SoleUse:
             self._latest, self._since = model, self._clock()
 
     def begin(self, model: str) -> None:
-        """Record that a model runs in a thread until ``end``."""
+        """Record that a model has begun to run in a thread."""
         self.note(model)
         self._running.add(model)
 
     def end(self, model: str) -> None:
-        """Record that a model no longer runs in a thread."""
+        """Record that all runs of a model in threads have ended."""
         self.note(model)
         self._running.discard(model)
 

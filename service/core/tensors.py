@@ -213,7 +213,7 @@ class Signature:
         """
         if len(tensors) != len(self.inputs):
             return self._overriding(tensors)
-        if len(tensors) == 1 and tensors[0].name == self.inputs[0].name:  # a short way for most
+        if len(tensors) == 1 and tensors[0].name == self.inputs[0].name:  # faster than the loop
             tensor, spec = tensors[0], self.inputs[0]
             return (tensor.array if spec.fits(tensor) else _converted(spec, tensor),)
         arrays = []

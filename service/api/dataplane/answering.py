@@ -38,7 +38,7 @@ class Answering:
         elsewhere: Elsewhere,
         writes: Mapping[str, Write],
     ) -> None:
-        """``writes`` has the function that writes the answers of each protocol."""
+        """``writes`` maps each protocol to the function that encodes its answers."""
         self._limit = settings.max_response_bytes
         self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite

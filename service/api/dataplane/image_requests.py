@@ -55,7 +55,7 @@ class ImageRequests:
         return self._decoded(exchange, version, await read_images(sent, images, *places))
 
     def input_name(self, exchange: Exchange) -> str | None:
-        """Return the name of the version's BYTES input for images; None if it has none.
+        """Return the name of the BYTES input for images; None if the version accepts no images.
 
         Raises:
             NotFound, NotReady: the model or version does not exist, or is not ready.
@@ -111,8 +111,8 @@ def image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody 
 def of_images(
     exchange: Exchange, admitted: Admitted, outputs: Arrays
 ) -> tuple[Arrays, Answer | None]:
-    """Return the outputs with boxes in pixels of the images, and the whole answer if it has classes
-    of images, else None."""
+    """Convert boxes in the outputs to pixels of the images. If the answer is a list of classes of
+    the images, return this answer too, else None."""
     from service.api.dataplane.images import best_classes, in_images
 
     pictured = exchange.pictured

@@ -61,8 +61,8 @@ class Inference:
         writes: Mapping[str, Write] = WRITES,
         regions: "Regions | None" = None,
     ) -> None:
-        """``writes`` has the function that writes the answers of each protocol. ``regions`` is the
-        shared memory of clients."""
+        """``writes`` maps each protocol to the function that encodes its answers. ``regions`` is
+        the shared memory of clients."""
         self._repository = repository
         self.traffic = traffic
         # Created once: a new object for each request would take time.

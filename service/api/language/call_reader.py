@@ -5,15 +5,14 @@ from service.core.generation import CallPiece, Delta, FinishReason, Tools
 
 
 class CallReader:
-    """Divides the pieces of one answer, and tells why the answer ended."""
+    """Converts the deltas of one answer to those of OpenAI's API, with the finish reason."""
 
     def __init__(self, tools: Tools) -> None:
         self._named = tools.named
         self._called = False
 
     def piece(self, delta: Delta) -> list[tuple[Delta, CallPiece | None]]:
-        """Divide a piece: first its text, then each piece of a call, and the end of the answer
-        last."""
+        """Divide a delta: first its text, then each piece of a call, then the end of the answer."""
         calls, delta = delta.calls, delta._replace(calls=())
         self._called = self._called or bool(calls)
         if delta.finish is not None:
@@ -29,7 +28,7 @@ class CallReader:
         return found
 
     def whole(self, answer: Whole) -> Whole:
-        """Return a complete answer with the reason why it ended."""
+        """Return a complete answer with OpenAI's finish reason."""
         return answer._replace(finish=self._finish(answer.finish, bool(answer.calls)))
 
     def _finish(self, reason: FinishReason, called: bool) -> FinishReason:

@@ -293,7 +293,7 @@ def encode_parts(
         message["id"] = id
     message["outputs"] = items
     document = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
-    # orjson writes null for a number that JSON does not have.
+    # orjson writes null for NaN and infinity.
     if tokens and (len(document) > SHORT or document.find(b"null") > 0):
         document = _with_tokens(document, message)
     return document, raw
@@ -314,36 +314,36 @@ def _usual_parts(
         if not (binary[place] or (_is_plain(datatype) and array.size <= HERE_VALUES)):
             return None
     raw: list[Bytes | memoryview] = []
-    parts = [_beginning(model, version)]
+    parts = [_answer_start(model, version)]
     for place, (name, datatype, array) in enumerate(outputs):
         if place:
             parts.append(b",")
         if binary[place]:
             data = to_bytes(outputs[place])
             raw.append(data)
-            parts.append(_described(name, datatype.name, array.shape, len(data)))
+            parts.append(_output_json(name, datatype.name, array.shape, len(data)))
         else:
             numbers = orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
-            # Null stands for a number that JSON does not have. Numbers have no "l", and the search
-            # for one byte takes a twentieth of the time of a search for four.
+            # orjson writes null for NaN and infinity. Numbers contain no "l", and searching for one
+            # byte takes a twentieth of the time of searching for four.
             if tokens and numbers.find(b"l") > 0:
                 return None
-            parts += (_described(name, datatype.name, array.shape, None), numbers, b"}")
+            parts += (_output_json(name, datatype.name, array.shape, None), numbers, b"}")
     parts.append(b"]}")
     return b"".join(parts), raw
 
 
 @lru_cache(maxsize=256)
-def _beginning(model: str, version: int) -> bytes:
-    """Return the beginning of an answer in JSON, up to its outputs."""
+def _answer_start(model: str, version: int) -> bytes:
+    """Return the JSON of an answer up to its outputs. Cached: all answers of a version share it."""
     message = {"model_name": model, "model_version": str(version), "outputs": []}
     return orjson.dumps(message).removesuffix(b"]}")
 
 
 @lru_cache(maxsize=1024)
-def _described(name: str, datatype: str, shape: tuple[int, ...], size: int | None) -> bytes:
-    """Return the JSON of an output of ``size`` raw bytes, or with size None that of an output up to
-    its data. Most answers have the same ones."""
+def _output_json(name: str, datatype: str, shape: tuple[int, ...], size: int | None) -> bytes:
+    """Return the JSON of an output that has ``size`` raw bytes; with size None, the JSON up to the
+    data. Cached: only the data differs between most answers."""
     item: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
     if size is not None:
         return orjson.dumps(item | {"parameters": {"binary_data_size": size}})

@@ -92,6 +92,7 @@ def inferred(
     wanted, default = request.outputs, request.binary_outputs
     tensors = tensors_of(version, signature, request, outputs)
     binary = []
+    # A comprehension takes longer for the usual one or two outputs.
     for place in range(len(tensors)):
         binary.append(wanted[place].is_binary(default) if wanted else default)
     response = InferResponse(version.model, version.number, tensors, request.id)
@@ -113,7 +114,7 @@ def tensors_of(
     """Return the outputs of an answer with their names. Outputs requested as classes have these as
     their values."""
     tensors = _named(signature, request.outputs, outputs)
-    for each in request.outputs:  # a comprehension takes longer for the usual one or two outputs
+    for each in request.outputs:  # not a comprehension, as in ``inferred``
         if each.classes:
             return _classified(tensors, request.outputs, version, signature.has_rows)
     return tensors

@@ -64,7 +64,7 @@ class JsonReader:
         return True
 
     def character(self) -> Reading[str]:
-        """Return the next character without moving over it.
+        """Return the next character without consuming it.
 
         Raises:
             Unreadable: the text has ended. Each other reading raises this too.
@@ -76,7 +76,7 @@ class JsonReader:
         return self._text[self.at]
 
     def next(self) -> Reading[str]:
-        """Skip white space. Return the character after it without moving over that character."""
+        """Skip white space, then return the next character without consuming it."""
         while (found := (yield from self.character())) in WHITE:
             self.at += 1
         return found
