@@ -83,7 +83,7 @@ def bare(language: LanguageModel) -> Work:
         answers, lengths = [], []
         for row, text in enumerate(TEXTS[:streams]):
             tokens = language.tokenizer.encode(text, special=True)
-            answers.append([int(decoder.read(row, tokens, 0).argmax())])
+            answers.append([int(decoder.read(row, [tokens]).argmax())])
             lengths.append(len(tokens))
         for step in range(TOKENS - 1):
             last = [answer[-1] for answer in answers]

@@ -40,9 +40,11 @@ class Decoder:
         context: int,
         control: Control,
         least_rows: int = 1,
+        reads_together: bool = True,
     ) -> None:
         """Create the cache. ``control`` can end the runs. ``least_rows``: 1 or 2, the rows that a
-        run of ``next`` has at least, if the cache has as many.
+        run of ``next`` has at least, if the cache has as many. ``reads_together``: prompts that are
+        read in one run have the same scores as alone.
 
         Raises:
             LoadFailed: the graph does not match genai_config.json.
@@ -57,6 +59,7 @@ class Decoder:
         self._native = session.native
         self.control = control
         self.least_rows = min(least_rows, rows)
+        self.reads_together = reads_together
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
         # Bindings by their rows: they are kept, because creating one is slow.
@@ -65,20 +68,25 @@ class Decoder:
     def beside(self, rows: int, context: int) -> "Decoder":
         """Create another decoder of the same session, with a cache and a control of its own."""
         session, config = self._given
-        return Decoder(session, config, rows, context, new_control(), self.least_rows)
+        return Decoder(
+            session, config, rows, context, new_control(), self.least_rows, self.reads_together
+        )
 
-    def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
-        """Read a chunk of a prompt after ``past`` tokens of a row. Return the scores of the next
-        token, [vocabulary].
+    def read(self, row: int, chunks: Sequence[Sequence[int]], past: int = 0) -> Floats:
+        """Read a chunk of a prompt after ``past`` tokens of a row; or without a past, beginnings of
+        prompts, all of one length, into the rows from ``row`` on. Return the scores of the next
+        tokens, [chunks, vocabulary].
 
         Raises:
             ExecutionFailed: the graph fails.
         """
-        self.cache.reach(row, past + len(tokens))
-        mask = np.ones((1, past + len(tokens)), np.int64)
-        positions = np.arange(past, past + len(tokens), dtype=np.int64)[None]
-        scores: Floats = self._run(row, row + 1, np.array([tokens], np.int64), mask, positions)[0]
-        return scores
+        tokens = np.array(chunks, np.int64)
+        rows, length = len(tokens), past + tokens.shape[1]
+        for each in range(row, row + rows):
+            self.cache.reach(each, length)
+        mask = np.ones((rows, length), np.int64)
+        positions = np.tile(np.arange(past, length, dtype=np.int64), (rows, 1))
+        return self._run(row, row + rows, tokens, mask, positions)
 
     def next(
         self, tokens: Sequence[int], lengths: Sequence[int], next_row_tokens: int = 0

@@ -1,7 +1,7 @@
 """One thread that decodes: takes a step from the scheduler, runs it, and reports the result."""
 
 from asyncio import TimerHandle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition, Thread
@@ -76,7 +76,9 @@ class Lane:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.mark = mark
-        self.scheduler: Scheduler[Job] = Scheduler(shared.waiting, decoder.cache.rows, chunk)
+        self.scheduler: Scheduler[Job] = Scheduler(
+            shared.waiting, decoder.cache.rows, chunk, together=decoder.reads_together
+        )
         # The time at which the current step began, None between two steps; the time at which it was
         # told to end, and the reason, else None.
         self.started: float | None = None
@@ -117,7 +119,7 @@ class Lane:
             while not shared.closed:
                 self._end(entry for entry in self.scheduler.running if entry.work.left)
                 step = self.scheduler.step()
-                if step.prefills or step.decode:
+                if step.runs or step.decode:
                     return step
                 shared.news.wait()
         return None
@@ -130,10 +132,11 @@ class Lane:
     def _run(self, step: Step[Job]) -> Report:
         started, outcome = self._clock(), _Outcome(lambda: self._why)
         queued = [started - each.entry.arrived for each in step.prefills if not each.start]
-        for prefill in step.prefills:
-            scores = outcome.guarded([prefill.entry], partial(self._read, prefill))
-            if scores is not None and prefill.last:
-                self._choose([prefill.entry], scores, outcome)
+        for run in step.runs:
+            entries = [prefill.entry for prefill in run]
+            scores = outcome.guarded(entries, partial(self._read, run))
+            if scores is not None and run[0].last:
+                self._choose(entries, scores, outcome)
         if step.decode:
             scores = outcome.guarded(step.decode, partial(self._next_scores, step))
             if scores is not None:
@@ -153,11 +156,11 @@ class Lane:
             outcome.failed,
         )
 
-    def _read(self, prefill: Prefill[Job]) -> Floats:
-        entry, start, stop = prefill
-        assert entry.row is not None, "it has a row. This is a bug."
-        tokens = entry.work.answer.request.prompt[start:stop]
-        return self._decoder.read(entry.row, tokens, start)[None]
+    def _read(self, run: Sequence[Prefill[Job]]) -> Floats:
+        row, start = run[0].entry.row, run[0].start
+        assert row is not None, "it has a row. This is a bug."
+        chunks = [each.entry.work.answer.request.prompt[start : each.stop] for each in run]
+        return self._decoder.read(row, chunks, start)
 
     def _next_scores(self, step: Step[Job]) -> Floats:
         tokens = [entry.work.answer.tokens[-1] for entry in step.decode]

@@ -29,7 +29,7 @@ def force(
     for start in range(0, len(texts), ROWS):
         part = texts[start : start + ROWS]
         rows = np.arange(len(part))
-        scores = np.stack([beside.read(row, [int(text[0])], 0) for row, text in enumerate(part)])
+        scores = np.stack([beside.read(row, [text[:1]])[0] for row, text in enumerate(part)])
         for at in range(1, length):
             if not go_on():
                 raise InterruptedError

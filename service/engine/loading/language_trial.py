@@ -88,12 +88,15 @@ def try_out(
     )
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
+    together = _reads_together(trial, parts.config.vocab_size, given.batching.tolerance)
     decoders = tuple(
-        Decoder(session, parts.config, rows, plan.context, new_control(), trial.least_rows)
+        Decoder(
+            session, parts.config, rows, plan.context, new_control(), trial.least_rows, together
+        )
         for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
-        decoder.read(0, [0, 0], 0)
+        decoder.read(0, [[0, 0]])
     mode = BatchingMode.COMBINE if rows > 1 else BatchingMode.REQUESTS
     model = LanguageModel(
         parts.config,
@@ -176,16 +179,24 @@ def _deviation(decoder: Decoder, vocabulary: int) -> float:
     more = random.integers(0, vocabulary, (TRIAL_TOKENS, len(texts))).tolist()
     alone: list[list[Floats]] = []
     for place, text in enumerate(texts):
-        scores = [decoder.read(0, text, 0)]
+        scores = [decoder.read(0, [text])[0]]
         for step, tokens in enumerate(more):
             scores.append(decoder.next([tokens[place]], [len(text) + step])[0])
         alone.append(scores)
-    joined = [[decoder.read(row, text, 0)] for row, text in enumerate(texts)]
+    joined = [[decoder.read(row, [text])[0]] for row, text in enumerate(texts)]
     for step, tokens in enumerate(more):
         found = decoder.next(tokens, [len(text) + step for text in texts])
         for row, scores in enumerate(found):
             joined[row].append(scores)
     return max(map(_difference, alone, joined))
+
+
+def _reads_together(decoder: Decoder, vocabulary: int, tolerance: float) -> bool:
+    """Return True if prompts of one length have the same scores in one run as alone."""
+    shape = (len(TRIAL_LENGTHS), max(TRIAL_LENGTHS))
+    texts = np.random.default_rng(1).integers(0, vocabulary, shape).tolist()
+    alone = [decoder.read(0, [text])[0] for text in texts]
+    return _difference(alone, list(decoder.read(0, texts))) <= tolerance
 
 
 def _difference(alone: Sequence[Floats], joined: Sequence[Floats]) -> float:

@@ -130,7 +130,7 @@ def _turn(decoder: Decoder, streams: int) -> tuple[float, float, float]:
     return (
         median(_time(decoder, 1, length) for _ in range(STEPS)),
         median(_time(decoder, streams, length) for _ in range(STEPS)),
-        _timed(lambda: decoder.read(0, [1] * length, 0)),
+        _timed(lambda: decoder.read(0, [[1] * length])),
     )
 
 

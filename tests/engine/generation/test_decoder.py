@@ -48,7 +48,7 @@ def test_scores_match_with_chunks_and_rows_of_different_lengths(tiny: Session) -
     texts = [text(seed, length) for seed, length in enumerate((3, 17, 9))]
     for row, tokens in enumerate(texts):
         for start in range(0, len(tokens), 8):
-            scores = decoder.read(row, tokens[start : start + 8], start)
+            scores = decoder.read(row, [tokens[start : start + 8]], start)[0]
         np.testing.assert_allclose(scores, whole(tiny, tokens), atol=1e-4)
     for step in range(5):
         more = [5 + step, 50 + step, 400 + step]
@@ -59,12 +59,24 @@ def test_scores_match_with_chunks_and_rows_of_different_lengths(tiny: Session) -
             np.testing.assert_allclose(scores[row], whole(tiny, tokens), atol=1e-4)
 
 
+def test_prompts_of_one_length_are_read_in_one_run(tiny: Session) -> None:
+    decoder = Decoder(tiny, config(), 4, CONTEXT, new_control())
+    texts = [text(seed, 9) for seed in range(3)]
+    decoder.read(0, [text(9, 30)])
+    for tokens, scores in zip(texts, decoder.read(1, texts), strict=True):
+        np.testing.assert_allclose(scores, whole(tiny, tokens), atol=1e-4)
+    more = decoder.next([7, 8, 9, 10], [30, 9, 9, 9])
+    for row, (tokens, new) in enumerate(zip(texts, (8, 9, 10), strict=True), 1):
+        np.testing.assert_allclose(more[row], whole(tiny, [*tokens, new]), atol=1e-4)
+    np.testing.assert_allclose(more[0], whole(tiny, [*text(9, 30), 7]), atol=1e-4)
+
+
 def test_a_run_of_one_row_keeps_the_prompt_in_the_next_row(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 3, CONTEXT, new_control(), least_rows=2)
     first, prompt = text(1, 5), text(2, 17)
-    decoder.read(0, first, 0)
+    decoder.read(0, [first])
     for start in range(0, len(prompt), 4):
-        scores = decoder.read(1, prompt[start : start + 4], start)
+        scores = decoder.read(1, [prompt[start : start + 4]], start)[0]
         read = min(start + 4, len(prompt))
         alone = decoder.next([7 + start], [len(first)], read)
         first.append(7 + start)
@@ -78,15 +90,15 @@ def test_a_run_of_one_row_keeps_the_prompt_in_the_next_row(tiny: Session) -> Non
 def test_a_cache_of_one_row_has_no_second_row(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 1, CONTEXT, new_control(), least_rows=2)
     tokens = text(1, 5)
-    decoder.read(0, tokens, 0)
+    decoder.read(0, [tokens])
     np.testing.assert_allclose(decoder.next([7], [5])[0], whole(tiny, [*tokens, 7]), atol=1e-4)
 
 
 def test_a_row_can_move(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 2, CONTEXT, new_control())
-    decoder.read(0, text(1, 5), 0)
+    decoder.read(0, [text(1, 5)])
     tokens = text(2, 11)
-    decoder.read(1, tokens, 0)
+    decoder.read(1, [tokens])
     decoder.cache.move(Move(1, 0, 11))
     scores = decoder.next([7], [11])
     np.testing.assert_allclose(scores[0], whole(tiny, [*tokens, 7]), atol=1e-4)
@@ -97,7 +109,7 @@ def test_a_run_can_be_ended(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 1, CONTEXT, control)
     control.terminate = True
     with pytest.raises(ExecutionFailed, match="the language model failed: "):
-        decoder.read(0, [3, 4], 0)
+        decoder.read(0, [[3, 4]])
 
 
 @pytest.mark.parametrize(

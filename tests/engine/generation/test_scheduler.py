@@ -1,5 +1,6 @@
 """The scheduler, driven by a toy engine that records the place of each token in the cache."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import QueueFull
-from service.engine.generation.scheduler import Entry, Move, Scheduler, Waiting
+from service.engine.generation.scheduler import Entry, Move, Prefill, Scheduler, Step, Waiting
 
 
 @dataclass(eq=False)
@@ -45,14 +46,8 @@ class Engine:
         assert len(rows) == len(set(rows)) <= self.scheduler.slots
         assert sum(each.stop - each.start for each in step.prefills) <= self.chunk
         assert all(each.last for each in step.prefills[:-1])
-        for prefill in step.prefills:
-            entry = prefill.entry
-            assert entry.row is not None
-            row = self.cache[entry.row]
-            del row[prefill.start :]
-            row += [(entry.work.name, at) for at in range(prefill.start, prefill.stop)]
-            if prefill.last:
-                over += self._emit(entry)
+        for run in step.runs:
+            over += self._read(run)
         for entry in step.decode:
             assert entry.row is not None
             row = self.cache[entry.row]
@@ -63,6 +58,21 @@ class Engine:
         self._check()
         for entry in over:
             self.finish(entry)
+
+    def _read(self, run: Sequence[Prefill[Job]]) -> list[Entry[Job]]:
+        """Write the rows of a run, which follow one another; those of several are new."""
+        over, places = [], set()
+        for place, (entry, start, stop) in enumerate(run, run[0].entry.row or 0):
+            assert entry.row == place
+            row = self.cache[place]
+            del row[start:]
+            row += [(entry.work.name, at) for at in range(start, stop)]
+            places.add((start, stop))
+            if run[0].last:
+                over += self._emit(entry)
+        assert len(places) == 1
+        assert len(run) == 1 or (run[0].start == 0 and run[0].last)
+        return over
 
     def finish(self, entry: Entry[Job]) -> None:
         self.finished.append(entry.work)
@@ -143,7 +153,8 @@ def test_first_come_first_served_within_a_priority(
         engine.admit(job, prompt, priority)
     while len(engine.finished) < len(jobs):
         engine.step()
-    assert engine.begun == [job.name for _, job in sorted(jobs, key=lambda each: each[0])]
+    begun = [job.made[0] for _, job in sorted(jobs, key=lambda each: each[0])]
+    assert begun == sorted(begun)
 
 
 @given(requests, st.integers(1, 4), st.data())
@@ -182,6 +193,37 @@ def test_short_prompts_share_a_chunk() -> None:
     assert engine.begun == [0, 1]
     engine.step()
     assert engine.begun == [0, 1, 2, 3]
+
+
+def step_of(prompts: tuple[int, ...], chunk: int, *, together: bool = True) -> Step[Job]:
+    waiting: Waiting[Job] = Waiting(99)
+    for name, prompt in enumerate(prompts):
+        waiting.admit(Entry(Job(name, 50), prompt, 2, 0.0))
+    return Scheduler(waiting, 8, chunk, together=together).step()
+
+
+def read(step: Step[Job]) -> list[list[tuple[int, int | None, int]]]:
+    """Return the request, the row and the stop of each chunk, by run."""
+    return [
+        [(each.entry.work.name, each.entry.row, each.stop) for each in run] for run in step.runs
+    ]
+
+
+def test_prompts_of_one_length_are_read_in_one_run() -> None:
+    step = step_of((30, 9, 30, 9), 100)
+    assert read(step) == [[(1, 0, 9), (3, 1, 9)], [(0, 2, 30), (2, 3, 30)]]
+    apart = step_of((30, 9, 30, 9), 100, together=False)
+    assert read(apart) == [[(0, 0, 30)], [(1, 1, 9)], [(2, 2, 30)], [(3, 3, 9)]]
+
+
+def test_a_part_of_a_prompt_is_read_by_itself() -> None:
+    step = step_of((8, 8, 500), 24)
+    assert read(step) == [[(0, 0, 8), (1, 1, 8)], [(2, 2, 8)]]
+    engine = Engine(8, 8)
+    for name, prompt in enumerate((10, 2, 2)):
+        engine.admit(Job(name, 50), prompt)
+    engine.step()
+    assert read(engine.scheduler.step()) == [[(0, 0, 10)], [(1, 1, 2), (2, 2, 2)]]
 
 
 def test_a_row_in_prefill_moves_with_the_others() -> None:

@@ -49,6 +49,7 @@ def test_slots_are_divided_between_instances(version: Path) -> None:
     assert language.cache_bytes == 8 * 128 * ONE_TOKEN
     assert found.signature.takes == '"text_input" BYTES [1]'
     assert language.figures["task"] == "text-generation"
+    assert all(decoder.reads_together for decoder in language.decoders)
 
 
 def test_settings_determine_slots_and_context(version: Path) -> None:
@@ -94,7 +95,7 @@ def test_the_promised_memory_shrinks_as_the_cache_fills(version: Path) -> None:
     assert language is not None
     before = found.promised_bytes
     assert 0 < language.cache_bytes - before <= 8 * 2 * ONE_TOKEN
-    language.decoders[0].read(3, [5] * 100, 0)
+    language.decoders[0].read(3, [[5] * 100])
     assert before - found.promised_bytes == 100 * ONE_TOKEN
     language.decoders[0].next([5], [1])
     assert before - found.promised_bytes == 100 * ONE_TOKEN
@@ -152,6 +153,7 @@ def test_rows_that_differ_only_alone_share_runs_of_two_rows_or_more(
     assert found.language is not None
     assert found.language.decoders[0].least_rows == (2 if worth else 1)
     assert found.language.slots == (8 if worth else 1)
+    assert not found.language.decoders[0].reads_together
     assert ("each step runs at least two rows" in found.plan.note) == worth
     never = loaded(version, cores=1, batching={"combine": "never"})
     assert never.language is not None and never.language.decoders[0].least_rows == 1
