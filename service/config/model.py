@@ -100,12 +100,12 @@ class GenerationConfig(Value):
     ``slots`` is the number of requests that decode at the same time, divided among the instances.
     ``context`` is the largest number of tokens of a prompt and its answer; without it, memory sets
     the limit. ``chunk`` is the largest number of prompt tokens that are read between two tokens of
-    the other answers.
+    the other answers; two would leave a single token of some prompts, which has other scores.
     """
 
     slots: int | None = Field(None, ge=1, le=1024)
     context: int | None = Field(None, ge=2)
-    chunk: int = Field(128, ge=1, le=65536)
+    chunk: int = Field(128, ge=3, le=65536)
 
 
 class CacheConfig(Value):

@@ -5,11 +5,13 @@ decode of all rows whose prompt has been read. So a prompt delays the other requ
 chunk in each step, and every step reads prompts. The rows that decode are always the first rows of
 the cache: when one ends, a later row moves into its place.
 
-Whole prompts of one length are read in one run, where their scores are the same as alone. Prompts
-of different lengths are not: with padding, a graph that computes the scores of the last position
-only has none for the shorter ones, and to decode their last tokens with the other rows gives other
-scores (by 5 to 9 % of the largest in per-row INT8, because a difference of 1e-6 changes which way
-activations are rounded).
+The keys, values and scores of a prompt are the same bits however it is cut into chunks of two tokens
+or more (measured with FP32, per-row INT8 and INT4). A single token is computed by other kernels. In
+per-row INT8 the scores change by 5 to 9 % of the largest then, because a difference of 1e-6 changes
+which way activations are rounded. So no chunk has one token, unless its prompt has only one.
+
+For the same reason only whole prompts of one length are read in one run. Prompts of different
+lengths would need padding, and their last tokens would be decoded with the other rows.
 """
 
 from collections import deque
@@ -21,6 +23,8 @@ from service.core.errors import QueueFull
 from service.core.queue_limit import is_full
 
 Work = TypeVar("Work")
+LEAST_CHUNK = 3
+"""The smallest limit of chunks: two and three add up to any number of tokens from two on."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +55,11 @@ class Prefill(NamedTuple, Generic[Work]):
     def last(self) -> bool:
         """True if this chunk completes the prompt, so that the next token can be chosen."""
         return self.stop == self.entry.prompt
+
+    @property
+    def whole(self) -> bool:
+        """True if this is a whole prompt of two tokens or more."""
+        return not self.start and self.last and self.stop > 1
 
 
 class Step(NamedTuple, Generic[Work]):
@@ -144,7 +153,7 @@ class Waiting(Generic[Work]):
 
 class Scheduler(Generic[Work]):
     """The rows of one cache, filled with requests from ``waiting``. ``chunk`` is the largest number
-    of prompt tokens in one step. ``together`` allows runs that read several prompts.
+    of prompt tokens in one step, at least ``LEAST_CHUNK``. ``together`` allows runs that read several prompts.
 
     The caller gets a ``step``, runs it, reports it with ``ran``, and ends requests with ``finish``;
     then it gets the next step.
@@ -176,23 +185,29 @@ class Scheduler(Generic[Work]):
         """Return the next step; both of its parts are empty if there is nothing to do."""
         prefills: list[Prefill[Work]] = []
         left = self._chunk
-        while left and (entry := self._to_read(len(prefills))) is not None:
-            stop = min(entry.cached + left, entry.prompt)
+        while left >= LEAST_CHUNK and (entry := self._to_read(len(prefills))) is not None:
+            rest = entry.prompt - entry.cached
+            stop = entry.cached + min(rest, left - 1 if rest == left + 1 else left)
             prefills.append(Prefill(entry, entry.cached, stop))
             left -= stop - entry.cached
         return Step(self._runs(prefills), tuple(self._active))
 
     def _runs(self, prefills: list[Prefill[Work]]) -> tuple[tuple[Prefill[Work], ...], ...]:
-        """Divide chunks into runs. Prompts that have nothing in their rows yet are sorted by their
-        lengths, and exchange their rows."""
-        if not self._together:
-            return tuple((each,) for each in prefills)
-        prefills.sort(key=lambda each: (not each.last, not each.start, each.stop))
-        self._joining = [each.entry for each in prefills]
-        for row, entry in enumerate(self._joining, len(self._active)):
-            entry.row = row
-        runs = groupby(prefills, lambda each: (each.last, each.start, each.stop))
-        return tuple(tuple(run) for _, run in runs)
+        """Divide chunks into runs. Neighbouring whole prompts are sorted by their lengths, and
+        exchange their rows."""
+        runs: list[tuple[Prefill[Work], ...]] = []
+        for whole, neighbours in groupby(prefills, lambda each: each.whole and self._together):
+            chunks = list(neighbours)
+            if not whole:
+                runs += [(each,) for each in chunks]
+                continue
+            rows = [each.entry.row for each in chunks]
+            chunks.sort(key=lambda each: each.stop)
+            for row, each in zip(rows, chunks, strict=True):
+                each.entry.row = row
+            runs += [tuple(run) for _, run in groupby(chunks, lambda each: each.stop)]
+        self._joining = [each.entry for run in runs for each in run]
+        return tuple(runs)
 
     def _to_read(self, place: int) -> Entry[Work] | None:
         """Return the request whose prompt is read next in a step, if there is one."""

