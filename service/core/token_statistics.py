@@ -35,6 +35,7 @@ class TokenStatistics:
     next."""
 
     read: int = 0
+    reused: int = 0
     chosen: int = 0
     queued: Times = field(default_factory=Times)
     first: Times = field(default_factory=Times)
@@ -43,6 +44,7 @@ class TokenStatistics:
     def add(self, step: TokensGenerated) -> None:
         """Count a step."""
         self.read += step.read
+        self.reused += step.reused
         self.chosen += step.chosen
         self.queued.add(step.queued)
         self.first.add(step.first)

@@ -28,7 +28,11 @@ HISTOGRAMS: dict[str, tuple[str, Callable[[TokenStatistics], Times]]] = {
     ),
 }
 COUNTERS: dict[str, tuple[str, Callable[[TokenStatistics], int]]] = {
-    "prompt_tokens": ("Prompt tokens read", lambda v: v.read),
+    "prompt_tokens": ("Prompt tokens", lambda v: v.read + v.reused),
+    "cached_prompt_tokens": (
+        "Prompt tokens that were copied from other prompts in the cache",
+        lambda v: v.reused,
+    ),
     "generation_tokens": ("Tokens generated", lambda v: v.chosen),
 }
 GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {

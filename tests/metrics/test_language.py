@@ -18,6 +18,7 @@ async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
         body = {"model": "tiny", "prompt": [5] * 9, "max_tokens": 4, "n": 2, "ignore_eos": True}
         reply = await served.client.post("/v1/completions", json=body)
         assert reply.status_code == 200, reply.text
+        assert reply.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
         refused = await served.client.post("/v1/completions", json=body | {"max_tokens": 0})
         assert refused.status_code == 400
         page = (await served.client.get("/metrics")).text
@@ -29,6 +30,7 @@ async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
         if each.labels.get("model") == "tiny" and each.labels.get("protocol") != "generate"
     }
     assert samples["quantserve_prompt_tokens_total", "", ""] == 18
+    assert samples["quantserve_cached_prompt_tokens_total", "", ""] == 0
     assert samples["quantserve_generation_tokens_total", "", ""] == 8
     assert samples["quantserve_time_to_first_token_seconds_count", "", ""] == 2
     assert samples["quantserve_inter_token_latency_seconds_bucket", "+Inf", ""] == 6

@@ -154,5 +154,9 @@ def _echo(asked: Asked, language: "LanguageModel") -> list[str]:
 
 def _usage(exchange: Exchange, call: Call, made: int) -> Json:
     """Return the token counts. The tokens of a prompt count once, even if it has many answers."""
-    read_ = sum(stream.prompt_tokens for stream in exchange.streams[:: call.asked.choices])
-    return openai_answers.usage(read_, made)
+    first = exchange.streams[:: call.asked.choices]
+    prompt, cached = (
+        sum(stream.prompt_tokens for stream in first),
+        sum(stream.reused_tokens for stream in first),
+    )
+    return openai_answers.usage(prompt, cached, made)

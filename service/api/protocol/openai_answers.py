@@ -36,12 +36,13 @@ class Whole(NamedTuple):
     calls: tuple[ToolCall, ...] = ()
 
 
-def usage(prompt: int, completion: int) -> Json:
-    """Return the token counts."""
+def usage(prompt: int, cached: int, completion: int) -> Json:
+    """Return the token counts. ``cached`` are tokens of the prompt that were not read again."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 

@@ -5,6 +5,7 @@ lane            a thread that runs steps
 step_watch      time limits of steps
 scheduler       which request is prefilled and which rows decode in a step; pure
 language_model  the loaded parts of a language model
+kept_prompts    which prompts the rows of a cache hold, to read no beginning twice; pure
 decoder         the graph with its cache
 cache           memory for keys and values, allocated as rows grow
 genai_config    the decoder's settings, as the model builder writes them

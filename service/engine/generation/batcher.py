@@ -143,7 +143,7 @@ class GenerationBatcher:
         job = Job(answer, Stream(prompt, lambda: self._leave(job)), now)
         wait = self._timeout if request.timeout is None else request.timeout
         deadline = None if wait is None else now + wait
-        entry = Entry(job, prompt, request.priority, now, deadline)
+        entry = Entry(job, request.prompt, request.priority, now, deadline)
         try:
             with shared.news:
                 shared.waiting.admit(entry)
@@ -209,6 +209,7 @@ class GenerationBatcher:
         for job, news in report.news:
             if job not in self._entries:
                 continue
+            job.stream.reused_tokens = job.reused
             if isinstance(news, QuantserveError) or news.finish is not None:
                 self._finish(job, news)
                 self._pace.finished(1, self._clock(), bool(self.waiting))
@@ -221,7 +222,13 @@ class GenerationBatcher:
         )
         self._observe(
             TokensGenerated(
-                *label, report.read, tokens, report.queued, report.first, report.between
+                *label,
+                report.read,
+                report.reused,
+                tokens,
+                report.queued,
+                report.first,
+                report.between,
             )
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from service.engine.generation.scheduler import Move
+from service.engine.generation.kept_prompts import Move
 
 NO_HUGE_PAGES = getattr(mmap, "MADV_NOHUGEPAGE", None)
 
@@ -49,11 +49,16 @@ class Cache:
             self._reached[row] = length
 
     def move(self, move: Move) -> None:
-        """Copy the first tokens of a row to another."""
-        self.reach(move.target, move.length)
+        """Copy the first tokens of a row to another, or exchange them."""
+        source, target, length, kept = move
+        self.reach(target, length)
+        self.reach(source, kept)
         for pair in self.layers:
             for array in pair:
-                array[move.target, :, : move.length] = array[move.source, :, : move.length]
+                old = array[target, :, :kept].copy() if kept else None
+                array[target, :, :length] = array[source, :, :length]
+                if old is not None:
+                    array[source, :, :kept] = old
 
     def _map(self) -> NDArray[Any]:
         shape = (self.rows, self.heads, self.context, self.size)

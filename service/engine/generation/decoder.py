@@ -10,7 +10,7 @@ without VNNI. The scores of a row are then the same in any batch of two rows or 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,22 @@ CACHE_TYPES = {"FP32": np.float32, "FP16": np.float16}
 Tokens = NDArray[np.int64]
 
 
+class Traits(NamedTuple):
+    """How a graph must be run on this machine, so that no scores depend on the other requests.
+
+    ``least_rows``: 1 or 2, the rows that a run of ``next`` has at least, if the cache has as many.
+    ``reads_together``: prompts of one length that are read in one run have the same scores as
+    alone. ``reuses``: a prompt has the same scores if its beginning is copied from another row.
+    """
+
+    least_rows: int = 1
+    reads_together: bool = True
+    reuses: bool = True
+
+
+USUAL = Traits()
+
+
 class Decoder:
     """A session with one cache. A decoder is not thread-safe; several decoders of a session may run
     in parallel."""
@@ -39,12 +55,9 @@ class Decoder:
         rows: int,
         context: int,
         control: Control,
-        least_rows: int = 1,
-        reads_together: bool = True,
+        traits: Traits = USUAL,
     ) -> None:
-        """Create the cache. ``control`` can end the runs. ``least_rows``: 1 or 2, the rows that a
-        run of ``next`` has at least, if the cache has as many. ``reads_together``: prompts that are
-        read in one run have the same scores as alone.
+        """Create the cache. ``control`` can end the runs.
 
         Raises:
             LoadFailed: the graph does not match genai_config.json.
@@ -58,8 +71,8 @@ class Decoder:
         self._given = (session, config)
         self._native = session.native
         self.control = control
-        self.least_rows = min(least_rows, rows)
-        self.reads_together = reads_together
+        self.traits = traits
+        self._least_rows = min(traits.least_rows, rows)
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
         # Bindings by their rows: they are kept, because creating one is slow.
@@ -68,9 +81,7 @@ class Decoder:
     def beside(self, rows: int, context: int) -> "Decoder":
         """Create another decoder of the same session, with a cache and a control of its own."""
         session, config = self._given
-        return Decoder(
-            session, config, rows, context, new_control(), self.least_rows, self.reads_together
-        )
+        return Decoder(session, config, rows, context, new_control(), self.traits)
 
     def read(self, row: int, chunks: Sequence[Sequence[int]], past: int = 0) -> Floats:
         """Read a chunk of a prompt after ``past`` tokens of a row; or without a past, beginnings of
@@ -99,7 +110,7 @@ class Decoder:
             ExecutionFailed: the graph fails.
         """
         rows = len(tokens)
-        if rows < self.least_rows:
+        if rows < self._least_rows:
             # The run writes a key and a value after the tokens of this row. Its next token
             # overwrites them.
             tokens, lengths = [*tokens, 0], [*lengths, next_row_tokens]

@@ -24,12 +24,14 @@ News = Delta | QuantserveError
 @dataclass(eq=False, slots=True)
 class Job:
     """A request: the state of its answer, and the stream to its client. ``last`` is the time of its
-    last token, or of its arrival. ``left``: the client has disconnected. ``timer`` ends its wait.
-    Times are seconds of the lane's clock."""
+    last token, or of its arrival. ``reused`` counts the tokens of its prompt that were not read
+    again. ``left``: the client has disconnected. ``timer`` ends its wait. Times are seconds of the
+    lane's clock."""
 
     answer: Answer
     stream: Stream
     last: float
+    reused: int = 0
     left: bool = False
     timer: TimerHandle | None = None
 
@@ -37,7 +39,8 @@ class Job:
 class Report(NamedTuple):
     """The results of a step.
 
-    ``rows`` counts the rows of its runs, ``read`` the prompt tokens. Times in seconds: ``queued``
+    ``rows`` counts the rows of its runs, ``read`` the prompt tokens, ``reused`` those that were
+    copied instead. Times in seconds: ``queued``
     are the waiting times of requests whose prompt was begun, ``first`` the times to a first token,
     ``between`` the times from one token to the next.
     """
@@ -45,6 +48,7 @@ class Report(NamedTuple):
     news: tuple[tuple[Job, News], ...]
     rows: int
     read: int
+    reused: int
     queued: tuple[float, ...]
     first: tuple[float, ...]
     between: tuple[float, ...]
@@ -77,7 +81,11 @@ class Lane:
     ) -> None:
         self.mark = mark
         self.scheduler: Scheduler[Job] = Scheduler(
-            shared.waiting, decoder.cache.rows, chunk, together=decoder.reads_together
+            shared.waiting,
+            decoder.cache.rows,
+            chunk,
+            together=decoder.traits.reads_together,
+            reuse=decoder.traits.reuses,
         )
         # The time at which the current step began, None between two steps; the time at which it was
         # told to end, and the reason, else None.
@@ -124,14 +132,18 @@ class Lane:
                 shared.news.wait()
         return None
 
-    def _end(self, entries: Iterable[Entry[Job]]) -> None:
+    def _end(self, entries: Iterable[Entry[Job]], failed: Sequence[Entry[Job]] = ()) -> None:
         for entry in entries:
-            for move in self.scheduler.finish(entry):
+            for move in self.scheduler.finish(entry, keep=entry not in failed):
                 self._decoder.cache.move(move)
 
     def _run(self, step: Step[Job]) -> Report:
         started, outcome = self._clock(), _Outcome(lambda: self._why)
-        queued = [started - each.entry.arrived for each in step.prefills if not each.start]
+        queued = [started - entry.arrived for entry in step.joined]
+        for move in step.moves:
+            self._decoder.cache.move(move)
+        for entry in step.joined:
+            entry.work.reused = entry.cached
         for run in step.runs:
             entries = [prefill.entry for prefill in run]
             scores = outcome.guarded(entries, partial(self._read, run))
@@ -142,18 +154,19 @@ class Lane:
             if scores is not None:
                 self._choose(step.decode, scores, outcome)
         self.scheduler.ran(step)
-        self._end(outcome.over)
+        self._end(outcome.over, outcome.failed)
         total = self._clock() - started
         timing = Timing(0.0, total - outcome.sampling, outcome.sampling, 0.0)
         return Report(
             tuple(outcome.news),
             len(step.decode) + len(step.prefills),
             sum(each.stop - each.start for each in step.prefills),
+            sum(entry.work.reused for entry in step.joined),
             tuple(queued),
             tuple(outcome.first),
             tuple(outcome.between),
             timing,
-            outcome.failed,
+            len(outcome.failed),
         )
 
     def _read(self, run: Sequence[Prefill[Job]]) -> Floats:
@@ -203,7 +216,7 @@ class _Outcome:
         self.first: list[float] = []
         self.between: list[float] = []
         self.sampling = 0.0
-        self.failed = 0
+        self.failed: list[Entry[Job]] = []
 
     def guarded(self, entries: Iterable[Entry[Job]], run: Callable[[], Floats]) -> Floats | None:
         """Return the scores of a run. If it fails, end only the requests of that run."""
@@ -220,4 +233,4 @@ class _Outcome:
         why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
         self.news.append((entry.work, why))
         self.over.append(entry)
-        self.failed += 1
+        self.failed.append(entry)

@@ -5,10 +5,11 @@ decode of all rows whose prompt has been read. So a prompt delays the other requ
 chunk in each step, and every step reads prompts. The rows that decode are always the first rows of
 the cache: when one ends, a later row moves into its place.
 
-The keys, values and scores of a prompt are the same bits however it is cut into chunks of two tokens
-or more (measured with FP32, per-row INT8 and INT4). A single token is computed by other kernels. In
-per-row INT8 the scores change by 5 to 9 % of the largest then, because a difference of 1e-6 changes
-which way activations are rounded. So no chunk has one token, unless its prompt has only one.
+The keys, values and scores of a prompt are the same bits however it is cut into chunks of two or
+more tokens (measured with FP32, per-row INT8 and INT4). A single token is computed by other
+kernels. In per-row INT8 the scores change by 5 to 9 % of the largest then, because a difference of
+1e-6 changes which way activations are rounded. So no chunk has one token, unless its prompt has
+only one, and a prompt that begins as another one in the cache is read from there on.
 
 For the same reason only whole prompts of one length are read in one run. Prompts of different
 lengths would need padding, and their last tokens would be decoded with the other rows.
@@ -17,10 +18,12 @@ lengths would need padding, and their last tokens would be decoded with the othe
 from collections import deque
 from dataclasses import dataclass
 from itertools import chain, groupby
+from sys import maxsize
 from typing import Generic, NamedTuple, TypeVar
 
 from service.core.errors import QueueFull
 from service.core.queue_limit import is_full
+from service.engine.generation.kept_prompts import LEAST, KeptPrompts, Move, Tokens
 
 Work = TypeVar("Work")
 LEAST_CHUNK = 3
@@ -29,19 +32,29 @@ LEAST_CHUNK = 3
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[Work]):
-    """One request. ``prompt`` counts its tokens; times are seconds, on the caller's clock.
+    """One request. ``tokens`` are its prompt; times are seconds, on the caller's clock.
 
     ``row`` is its row in the cache, None while it waits; ``cached`` counts the tokens whose keys
     and values are in the cache.
     """
 
     work: Work
-    prompt: int
+    tokens: Tokens
     priority: int
     arrived: float
     deadline: float | None = None
     row: int | None = None
     cached: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """The number of tokens of the prompt."""
+        return len(self.tokens)
+
+    @property
+    def read(self) -> Tokens:
+        """The tokens of the prompt that are in the cache."""
+        return self.tokens[: self.cached]
 
 
 class Prefill(NamedTuple, Generic[Work]):
@@ -63,13 +76,16 @@ class Prefill(NamedTuple, Generic[Work]):
 
 
 class Step(NamedTuple, Generic[Work]):
-    """The work of one step: the runs that read chunks of prompts, then the next token of each
-    request of ``decode``, whose rows are 0, 1, 2 and so on.
+    """The work of one step: copies of rows, the runs that read chunks of prompts, then the next
+    token of each request of ``decode``, whose rows are 0, 1, 2 and so on.
 
+    ``joined`` are the requests that have got a row; the copies put their ``cached`` tokens there.
     The rows of the chunks follow one another. Every chunk except the last one completes its prompt.
     A run of several chunks reads whole prompts of one length.
     """
 
+    moves: tuple[Move, ...]
+    joined: tuple[Entry[Work], ...]
     runs: tuple[tuple[Prefill[Work], ...], ...]
     decode: tuple[Entry[Work], ...]
 
@@ -82,14 +98,6 @@ class Step(NamedTuple, Generic[Work]):
     def next_row_tokens(self) -> int:
         """The tokens in the row after those of ``decode``, once the chunks have been read."""
         return self.runs[0][0].stop if self.runs else 0
-
-
-class Move(NamedTuple):
-    """A copy to make in the cache: the first ``length`` tokens of a row to another row."""
-
-    source: int
-    target: int
-    length: int
 
 
 class Waiting(Generic[Work]):
@@ -153,21 +161,30 @@ class Waiting(Generic[Work]):
 
 class Scheduler(Generic[Work]):
     """The rows of one cache, filled with requests from ``waiting``. ``chunk`` is the largest number
-    of prompt tokens in one step, at least ``LEAST_CHUNK``. ``together`` allows runs that read several prompts.
+    of prompt tokens in one step, at least ``LEAST_CHUNK``. ``together`` allows runs that read
+    several prompts, ``reuse`` to copy the beginning of a prompt from another row.
 
     The caller gets a ``step``, runs it, reports it with ``ran``, and ends requests with ``finish``;
     then it gets the next step.
     """
 
     def __init__(
-        self, waiting: Waiting[Work], slots: int, chunk: int, *, together: bool = True
+        self,
+        waiting: Waiting[Work],
+        slots: int,
+        chunk: int,
+        *,
+        together: bool = True,
+        reuse: bool = True,
     ) -> None:
         self.slots = slots
         self._chunk = chunk
         self._together = together
+        self._kept = KeptPrompts(slots, LEAST if reuse else maxsize)
         self._waiting = waiting
-        # All state: the entries that decode, by row; and the entries whose prompt is being read, in
-        # the rows after them. Between two steps at most one prompt is being read.
+        # All state, beside the prompts that are kept: the entries that decode, by row; and the
+        # entries whose prompt is being read, in the rows after them. Between two steps at most one
+        # prompt is being read.
         self._active: list[Entry[Work]] = []
         self._joining: list[Entry[Work]] = []
 
@@ -182,15 +199,20 @@ class Scheduler(Generic[Work]):
         return sum(entry.cached for entry in self.running)
 
     def step(self) -> Step[Work]:
-        """Return the next step; both of its parts are empty if there is nothing to do."""
+        """Return the next step; all of its parts are empty if there is nothing to do."""
+        moves: list[Move] = []
+        joined: list[Entry[Work]] = []
         prefills: list[Prefill[Work]] = []
         left = self._chunk
         while left >= LEAST_CHUNK and (entry := self._to_read(len(prefills))) is not None:
+            if entry.row is None:
+                joined.append(entry)
+                moves += self._join(entry)
             rest = entry.prompt - entry.cached
             stop = entry.cached + min(rest, left - 1 if rest == left + 1 else left)
             prefills.append(Prefill(entry, entry.cached, stop))
             left -= stop - entry.cached
-        return Step(self._runs(prefills), tuple(self._active))
+        return Step(tuple(moves), tuple(joined), self._runs(prefills), tuple(self._active))
 
     def _runs(self, prefills: list[Prefill[Work]]) -> tuple[tuple[Prefill[Work], ...], ...]:
         """Divide chunks into runs. Neighbouring whole prompts are sorted by their lengths, and
@@ -212,11 +234,17 @@ class Scheduler(Generic[Work]):
     def _to_read(self, place: int) -> Entry[Work] | None:
         """Return the request whose prompt is read next in a step, if there is one."""
         if place == len(self._joining) and len(self._active) + place < self.slots:
-            entry = self._waiting.pop()
-            if entry is not None:
-                entry.row = len(self._active) + place
-                self._joining.append(entry)
+            return self._waiting.pop()
         return self._joining[place] if place < len(self._joining) else None
+
+    def _join(self, entry: Entry[Work]) -> tuple[Move, ...]:
+        """Give a request the first free row. Return the copies that put tokens into it."""
+        running = self.running
+        entry.row = len(running)
+        read = [each.read for each in running]
+        entry.cached, moves = self._kept.take(entry.row, entry.tokens, read)
+        self._joining.append(entry)
+        return moves
 
     def ran(self, step: Step[Work]) -> None:
         """Record that a step has ended: its tokens are in the cache."""
@@ -228,26 +256,25 @@ class Scheduler(Generic[Work]):
                 self._joining.remove(prefill.entry)
                 self._active.append(prefill.entry)
 
-    def finish(self, entry: Entry[Work]) -> tuple[Move, ...]:
+    def finish(self, entry: Entry[Work], *, keep: bool = True) -> tuple[Move, ...]:
         """Release the row of a request that has ended. Return the copies that close the gap, in the
-        order in which they must be made."""
-        hole, entry.row = entry.row, None
-        assert hole is not None, "it has a row. This is a bug."
+        order in which they must be made. ``keep``: its prompt may be used again."""
+        row, entry.row = entry.row, None
+        assert row is not None, "it has a row. This is a bug."
+        kept = self._kept.worth_keeping(entry.read) if keep else ()
+        followers: list[Entry[Work]] = []
         if entry in self._joining:
             self._joining.remove(entry)
-            return ()
-        last = self._active.pop()
+        else:
+            last = self._active.pop()
+            if last is not entry:
+                self._active[row] = last
+                followers.append(last)
+            followers += self._joining
         moves = []
-        if last is not entry:
-            self._active[hole] = last
-            moves.append(_moved(last, hole))
-        for place, joining in enumerate(self._joining, len(self._active)):
-            moves.append(_moved(joining, place))
+        for each in followers:
+            assert each.row is not None, "it has a row. This is a bug."
+            moves.append(Move(each.row, row, each.cached, len(kept)))
+            each.row, row = row, each.row
+        self._kept.keep(row, kept)
         return tuple(moves)
-
-
-def _moved(entry: Entry[Work], target: int) -> Move:
-    assert entry.row is not None, "it has a row. This is a bug."
-    move = Move(entry.row, target, entry.cached)
-    entry.row = target
-    return move

@@ -14,8 +14,9 @@ import numpy as np
 from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.cache_plan import Room, plan_cache
-from service.engine.generation.decoder import Decoder
+from service.engine.generation.decoder import Decoder, Traits
 from service.engine.generation.grammar import Grammars
+from service.engine.generation.kept_prompts import Move
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.sampling import Floats
 from service.engine.host.resources import memory_limit, resident_bytes
@@ -88,11 +89,9 @@ def try_out(
     )
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
-    together = _reads_together(trial, parts.config.vocab_size, given.batching.tolerance)
+    traits = _traits(trial, parts.config.vocab_size, given)
     decoders = tuple(
-        Decoder(
-            session, parts.config, rows, plan.context, new_control(), trial.least_rows, together
-        )
+        Decoder(session, parts.config, rows, plan.context, new_control(), traits)
         for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
@@ -116,7 +115,7 @@ def try_out(
 def _trial(parts: LanguageParts, session: Session, rows: int, least_rows: int = 1) -> Decoder:
     """Create a decoder with a short cache, for at least as many rows as are tried."""
     rows = max(rows, len(TRIAL_LENGTHS))
-    return Decoder(session, parts.config, rows, TRIAL_CONTEXT, parts.control, least_rows)
+    return Decoder(session, parts.config, rows, TRIAL_CONTEXT, parts.control, Traits(least_rows))
 
 
 def _with_second_row(
@@ -191,12 +190,23 @@ def _deviation(decoder: Decoder, vocabulary: int) -> float:
     return max(map(_difference, alone, joined))
 
 
-def _reads_together(decoder: Decoder, vocabulary: int, tolerance: float) -> bool:
-    """Return True if prompts of one length have the same scores in one run as alone."""
-    shape = (len(TRIAL_LENGTHS), max(TRIAL_LENGTHS))
+def _traits(decoder: Decoder, vocabulary: int, given: ModelConfig) -> Traits:
+    """Try to read prompts of one length in one run, and to copy the beginning of a prompt."""
+    shape = (len(TRIAL_LENGTHS), TRIAL_CONTEXT // 2)
     texts = np.random.default_rng(1).integers(0, vocabulary, shape).tolist()
     alone = [decoder.read(0, [text])[0] for text in texts]
-    return _difference(alone, list(decoder.read(0, texts))) <= tolerance
+    together = list(decoder.read(0, texts))
+    half, copied = len(texts[0]) // 2, []
+    for text in texts:
+        decoder.read(0, [text[:half]])
+        decoder.cache.move(Move(0, 1, half))
+        copied.append(decoder.read(1, [text[half:]], half)[0])
+    together_alike, copied_alike = (
+        _difference(alone, found) <= given.batching.tolerance for found in (together, copied)
+    )
+    return Traits(
+        decoder.traits.least_rows, together_alike, given.generation.reuse and copied_alike
+    )
 
 
 def _difference(alone: Sequence[Floats], joined: Sequence[Floats]) -> float:
@@ -226,6 +236,7 @@ def _figures(
         "cache_bytes_per_token": str(cache.token_bytes),
         "cache_bytes_at_most": str(cache.most_bytes * len(decoders)),
         "cache_bytes_available": str(room.left),
+        "prompts_reused": "yes" if decoders[0].traits.reuses else "no",
         "tools": "yes" if parts.template and parts.template.tools else "no",
         "chat_template": "yes" if parts.template else "no",
         "step_seconds": ", ".join(f"{rows}: {time:.4f}" for rows, time in seconds.items()),

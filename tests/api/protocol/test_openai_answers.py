@@ -19,7 +19,7 @@ TOKEN = Token(3, "é", log(0.5), (Alternative(3, "é", log(0.5)), Alternative(4,
 
 
 def test_a_chat_answer() -> None:
-    found = chat(HEAD, [Whole("é", 1, (TOKEN,), FinishReason.STOP)], usage(2, 1))
+    found = chat(HEAD, [Whole("é", 1, (TOKEN,), FinishReason.STOP)], usage(2, 0, 1))
     assert found["object"] == "chat.completion" and found["usage"]["total_tokens"] == 3
     (choice,) = found["choices"]
     assert choice["message"] == {"role": "assistant", "content": "é", "refusal": None}
@@ -35,7 +35,7 @@ def test_pieces_of_a_streamed_chat() -> None:
     last = chat_piece(HEAD, 1, Delta("", 9, (), FinishReason.LENGTH), first=False)
     assert last["choices"][0]["delta"] == {}
     assert last["choices"][0]["finish_reason"] == "length"
-    end = usage_piece(HEAD, "chat.completion.chunk", usage(1, 1))
+    end = usage_piece(HEAD, "chat.completion.chunk", usage(1, 0, 1))
     assert end["choices"] == [] and end["usage"]["prompt_tokens"] == 1
 
 
@@ -48,7 +48,7 @@ def test_pieces_of_calls_have_the_id_of_the_whole_call() -> None:
 
 
 def test_a_completion_answer() -> None:
-    found = completion(HEAD, [Whole("éb", 2, (TOKEN, TOKEN), FinishReason.LENGTH)], usage(1, 2))
+    found = completion(HEAD, [Whole("éb", 2, (TOKEN, TOKEN), FinishReason.LENGTH)], usage(1, 0, 2))
     logprobs = found["choices"][0]["logprobs"]
     assert logprobs["tokens"] == ["é", "é"] and logprobs["text_offset"] == [0, 1]
     assert logprobs["top_logprobs"][0] == {"é": log(0.5), "\ufffd": -9999.0}

@@ -21,7 +21,7 @@ from service.core.errors import (
     SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, TokensGenerated
-from service.core.generation import FinishReason, Parsed, SamplingParameters
+from service.core.generation import FinishReason, GenerationRequest, Parsed, SamplingParameters
 from service.core.requests import Terms
 from service.core.sole_use import SOLE_AFTER, SoleUse
 from service.engine.generation.batcher import GenerationBatcher
@@ -57,6 +57,31 @@ async def test_answers_are_the_same_alone_and_in_a_batch(
     assert [each.tokens for each in alone] == [each.max_tokens for each in asked]
     assert [each.text for each in joined] == [each.text for each in alone]
     assert [each.finish for each in joined] == [FinishReason.LENGTH] * 12
+
+
+async def test_prompts_that_begin_alike_are_read_once(tmp_path: Path) -> None:
+    """Conversations with a common beginning, in turns, two at a time; answers are those of a new
+    batcher, with the same chances."""
+    common, sampling = request(9, 20).prompt, SamplingParameters(temperature=0.0, logprobs=1)
+    events: list[Event] = []
+
+    def turn(seed: int, number: int) -> GenerationRequest:
+        own = request(seed, 12 * number).prompt
+        return replace(request(sampling=sampling), prompt=(*common, *own))
+
+    turns = [turn(seed, number) for number in range(1, 5) for seed in range(3)]
+    with batcher(tmp_path, events, rows=3) as engine:
+        both = []
+        for first, second in zip(turns[::2], turns[1::2], strict=True):
+            streams = engine.generate(first), engine.generate(second)
+            both += [(await whole(stream), stream.reused_tokens) for stream in streams]
+    for asked, (answer, _) in zip(turns, both, strict=True):
+        with batcher(tmp_path, rows=3) as fresh:
+            assert await whole(fresh.generate(asked)) == answer
+    counted = [each for each in events if isinstance(each, TokensGenerated)]
+    reused = sum(each.reused for each in counted)
+    assert reused == sum(number for _, number in both) > 100
+    assert sum(each.read for each in counted) + reused == sum(len(t.prompt) for t in turns)
 
 
 async def test_pieces_are_streamed_during_generation(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from service.engine.generation.cache import Cache
-from service.engine.generation.scheduler import Move
+from service.engine.generation.kept_prompts import Move
 from service.engine.host.resources import resident_bytes
 
 
@@ -19,6 +19,19 @@ def test_memory_grows_with_the_rows() -> None:
         for array in pair:
             array[0, :, :100] = 1
     assert resident_bytes() - before < 2**27
+
+
+def test_an_exchange_keeps_what_was_there() -> None:
+    cache = Cache(2, (3, 2, 9, 4), np.float32)
+    for pair in cache.layers:
+        for array in pair:
+            array[0], array[2] = 5, 7
+    cache.move(Move(2, 0, 3, 4))
+    for pair in cache.layers:
+        for array in pair:
+            assert (array[0, :, :3] == 7).all() and (array[0, :, 3:] == 5).all()
+            assert (array[2, :, :4] == 5).all() and (array[2, :, 4:] == 7).all()
+    assert cache.held_bytes == (3 + 4) * cache.token_bytes
 
 
 def test_moving_a_row_does_not_change_others() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from service.core.errors import ExecutionFailed, LoadFailed
-from service.engine.generation.decoder import Decoder
+from service.engine.generation.decoder import Decoder, Traits
 from service.engine.generation.genai_config import LanguageConfig
-from service.engine.generation.scheduler import Move
+from service.engine.generation.kept_prompts import Move
 from service.engine.runtime.opening import SessionOptions
 from service.engine.runtime.session import Session, new_control
 from tests.engine.generation import tiny_llama
@@ -72,7 +72,7 @@ def test_prompts_of_one_length_are_read_in_one_run(tiny: Session) -> None:
 
 
 def test_a_run_of_one_row_keeps_the_prompt_in_the_next_row(tiny: Session) -> None:
-    decoder = Decoder(tiny, config(), 3, CONTEXT, new_control(), least_rows=2)
+    decoder = Decoder(tiny, config(), 3, CONTEXT, new_control(), Traits(2))
     first, prompt = text(1, 5), text(2, 17)
     decoder.read(0, [first])
     for start in range(0, len(prompt), 4):
@@ -88,7 +88,7 @@ def test_a_run_of_one_row_keeps_the_prompt_in_the_next_row(tiny: Session) -> Non
 
 
 def test_a_cache_of_one_row_has_no_second_row(tiny: Session) -> None:
-    decoder = Decoder(tiny, config(), 1, CONTEXT, new_control(), least_rows=2)
+    decoder = Decoder(tiny, config(), 1, CONTEXT, new_control(), Traits(2))
     tokens = text(1, 5)
     decoder.read(0, [tokens])
     np.testing.assert_allclose(decoder.next([7], [5])[0], whole(tiny, [*tokens, 7]), atol=1e-4)

@@ -32,7 +32,7 @@ async def test_a_long_prompt_does_not_delay_other_requests(tmp_path: Path) -> No
     for asked in (request(0, 4, max_tokens=20), request(1, 60, max_tokens=3)):
         answer = Answer(asked, model.tokenizer, model.config.ends, 100)
         job = Job(answer, Stream(len(asked.prompt), lambda: None), 0.0)
-        shared.waiting.admit(Entry(job, len(asked.prompt), 2, 0.0))
+        shared.waiting.admit(Entry(job, asked.prompt, 2, 0.0))
     lane.start("test")
     await over.wait()
     both = [each for each in reports if each.read and each.between]

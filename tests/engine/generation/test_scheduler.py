@@ -21,21 +21,23 @@ class Job:
 
 
 class Engine:
-    """Runs steps on a cache of names: every cell holds (request, place of the token)."""
+    """Runs steps on a toy cache. The cell of a token of a prompt holds the prompt up to this token,
+    the cell of a generated token the request and its place."""
 
-    def __init__(self, slots: int, chunk: int, limit: int = 1000) -> None:
+    def __init__(self, slots: int, chunk: int, limit: int = 1000, *, reuse: bool = True) -> None:
         self.waiting: Waiting[Job] = Waiting(limit)
-        self.scheduler: Scheduler[Job] = Scheduler(self.waiting, slots, chunk)
-        self.cache: list[list[tuple[int, int]]] = [[] for _ in range(slots)]
+        self.scheduler: Scheduler[Job] = Scheduler(self.waiting, slots, chunk, reuse=reuse)
+        self.cache: list[list[tuple[int, ...]]] = [[] for _ in range(slots)]
+        self.reused = 0
         self.chunk = chunk
         self.steps = 0
         self.begun: list[int] = []
         self.finished: list[Job] = []
 
-    def admit(
-        self, job: Job, prompt: int, priority: int = 2, deadline: float | None = None
-    ) -> None:
-        self.waiting.admit(Entry(job, prompt, priority, float(self.steps), deadline))
+    def admit(self, job: Job, prompt: int, priority: int = 2, common: int = 0) -> None:
+        """Add a request whose first tokens are ``common`` to all requests."""
+        tokens = (-1,) * min(common, prompt) + (job.name,) * (prompt - common)
+        self.waiting.admit(Entry(job, tokens, priority, float(self.steps)))
 
     def step(self) -> None:
         self.steps += 1
@@ -46,13 +48,17 @@ class Engine:
         assert len(rows) == len(set(rows)) <= self.scheduler.slots
         assert sum(each.stop - each.start for each in step.prefills) <= self.chunk
         assert all(each.last for each in step.prefills[:-1])
+        for move in step.moves:
+            self._move(move)
+        self.reused += sum(entry.cached for entry in step.joined)
+        self._check()
         for run in step.runs:
             over += self._read(run)
         for entry in step.decode:
             assert entry.row is not None
             row = self.cache[entry.row]
             del row[entry.cached :]
-            row.append((entry.work.name, entry.cached))
+            row.append(cell(entry, entry.cached))
             over += self._emit(entry)
         self.scheduler.ran(step)
         self._check()
@@ -66,7 +72,7 @@ class Engine:
             assert entry.row == place
             row = self.cache[place]
             del row[start:]
-            row += [(entry.work.name, at) for at in range(start, stop)]
+            row += [cell(entry, at) for at in range(start, stop)]
             places.add((start, stop))
             assert stop - start > 1 or entry.prompt == 1, "a token alone has other scores"
             if run[0].last:
@@ -78,8 +84,15 @@ class Engine:
     def finish(self, entry: Entry[Job]) -> None:
         self.finished.append(entry.work)
         for move in self.scheduler.finish(entry):
-            self.cache[move.target] = self.cache[move.source][: move.length]
+            self._move(move)
         self._check()
+
+    def _move(self, move: Move) -> None:
+        old = self.cache[move.target][: move.kept]
+        assert len(old) == move.kept
+        self.cache[move.target] = self.cache[move.source][: move.length]
+        if move.kept:
+            self.cache[move.source] = old
 
     def _emit(self, entry: Entry[Job]) -> list[Entry[Job]]:
         job = entry.work
@@ -92,16 +105,24 @@ class Engine:
         """Check that the row of each request has its own tokens, each once and in order."""
         for entry in self.scheduler.running:
             assert entry.row is not None
-            expected = [(entry.work.name, at) for at in range(entry.cached)]
+            expected = [cell(entry, at) for at in range(entry.cached)]
             assert self.cache[entry.row][: entry.cached] == expected
 
 
+def cell(entry: Entry[Job], at: int) -> tuple[int, ...]:
+    """Return what a cell of the cache must hold."""
+    prompt = entry.tokens[: at + 1]
+    return (*prompt,) if at < entry.prompt else (entry.work.name, at)
+
+
+Given = tuple[int, int, int, int, int]
 requests = st.lists(
     st.tuples(
-        st.integers(1, 40),  # tokens of the prompt
+        st.integers(1, 60),  # tokens of the prompt
         st.integers(1, 12),  # tokens to generate
         st.integers(1, 3),  # priority
         st.integers(0, 6),  # steps before it arrives
+        st.integers(0, 70),  # first tokens that are common to all
     ),
     min_size=1,
     max_size=25,
@@ -109,15 +130,13 @@ requests = st.lists(
 
 
 @given(requests, st.integers(1, 5), st.integers(3, 16))
-def test_every_request_gets_its_tokens_once(
-    given_: list[tuple[int, int, int, int]], slots: int, chunk: int
-) -> None:
+def test_every_request_gets_its_tokens_once(given_: list[Given], slots: int, chunk: int) -> None:
     engine, jobs = Engine(slots, chunk), []
-    for name, (prompt, wanted, priority, pause) in enumerate(given_):
+    for name, (prompt, wanted, priority, pause, common) in enumerate(given_):
         for _ in range(pause):
             engine.step()
         jobs.append(Job(name, wanted))
-        engine.admit(jobs[-1], prompt, priority)
+        engine.admit(jobs[-1], prompt, priority, common)
     for _ in range(2000):
         if len(engine.finished) == len(jobs):
             break
@@ -128,16 +147,14 @@ def test_every_request_gets_its_tokens_once(
 
 
 @given(requests, st.integers(1, 5), st.integers(3, 16))
-def test_a_prompt_never_delays_decoding(
-    given_: list[tuple[int, int, int, int]], slots: int, chunk: int
-) -> None:
+def test_a_prompt_never_delays_decoding(given_: list[Given], slots: int, chunk: int) -> None:
     """After its first token, a request gets one token at every step."""
     engine, jobs = Engine(slots, chunk), []
-    for name, (prompt, wanted, priority, pause) in enumerate(given_):
+    for name, (prompt, wanted, priority, pause, common) in enumerate(given_):
         for _ in range(pause):
             engine.step()
         jobs.append(Job(name, wanted))
-        engine.admit(jobs[-1], prompt, priority)
+        engine.admit(jobs[-1], prompt, priority, common)
     while len(engine.finished) < len(jobs):
         engine.step()
     for job in jobs:
@@ -160,11 +177,11 @@ def test_first_come_first_served_within_a_priority(
 
 @given(requests, st.integers(1, 4), st.data())
 def test_a_request_that_ends_at_any_time_does_not_affect_others(
-    given_: list[tuple[int, int, int, int]], slots: int, data: st.DataObject
+    given_: list[Given], slots: int, data: st.DataObject
 ) -> None:
     engine = Engine(slots, 7)
-    for name, (prompt, wanted, priority, _) in enumerate(given_):
-        engine.admit(Job(name, wanted), prompt, priority)
+    for name, (prompt, wanted, priority, _, common) in enumerate(given_):
+        engine.admit(Job(name, wanted), prompt, priority, common)
     for _ in range(60):
         engine.step()
         running = engine.scheduler.running
@@ -199,7 +216,7 @@ def test_short_prompts_share_a_chunk() -> None:
 def step_of(prompts: tuple[int, ...], chunk: int, *, together: bool = True) -> Step[Job]:
     waiting: Waiting[Job] = Waiting(99)
     for name, prompt in enumerate(prompts):
-        waiting.admit(Entry(Job(name, 50), prompt, 2, 0.0))
+        waiting.admit(Entry(Job(name, 50), (name,) * prompt, 2, 0.0))
     return Scheduler(waiting, 8, chunk, together=together).step()
 
 
@@ -226,6 +243,45 @@ def test_a_part_of_a_prompt_is_read_by_itself() -> None:
         engine.admit(Job(name, 50), prompt)
     engine.step()
     assert read(engine.scheduler.step()) == [[(0, 0, 10)], [(1, 1, 2), (2, 2, 2)]]
+
+
+def talk(engine: Engine, name: int, prompt: int, common: int = 0) -> int:
+    """Run a request to its end, and return the tokens of its prompt that were reused."""
+    before, job = engine.reused, Job(name, 3)
+    engine.admit(job, prompt, common=common)
+    while job not in engine.finished:
+        engine.step()
+    return engine.reused - before
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_beginning_is_read_once(reuse: bool) -> None:
+    engine = Engine(4, 32, reuse=reuse)
+    assert talk(engine, 1, 150, common=60) == 0
+    assert talk(engine, 2, 90, common=60) == 60 * reuse
+    assert talk(engine, 1, 150, common=60) == 148 * reuse
+
+
+def test_answers_of_one_prompt_read_it_once() -> None:
+    engine = Engine(4, 100)
+    jobs = [Job(1, 9) for _ in range(4)]
+    for job in jobs:
+        engine.admit(job, 90)
+    while len(engine.finished) < 4:
+        engine.step()
+    assert engine.reused == 2 * 88, "the second begins in the step that reads the first"
+
+
+def test_the_prompt_of_a_request_that_failed_is_not_reused() -> None:
+    engine = Engine(2, 100)
+    for failed in (True, False):
+        engine.admit(Job(1, 50), 50)
+        step = engine.scheduler.step()
+        assert step.joined[0].cached == 0
+        engine.scheduler.ran(step)
+        assert engine.scheduler.finish(step.joined[0], keep=not failed) == ()
+    engine.admit(Job(1, 50), 50)
+    assert engine.scheduler.step().joined[0].cached == 48
 
 
 def test_a_row_in_prefill_moves_with_the_others() -> None:
@@ -256,7 +312,7 @@ def test_a_full_queue_refuses_requests() -> None:
 
 def test_requests_past_their_deadline_are_removed() -> None:
     waiting: Waiting[str] = Waiting(10)
-    late, patient = Entry("late", 1, 2, 0.0, 5.0), Entry("patient", 1, 2, 0.0)
+    late, patient = Entry("late", (1,), 2, 0.0, 5.0), Entry("patient", (1,), 2, 0.0)
     for entry in (late, patient):
         waiting.admit(entry)
     assert waiting.expire(4.9) == []
@@ -268,7 +324,7 @@ def test_requests_past_their_deadline_are_removed() -> None:
 
 def test_all_waiting_requests_can_be_removed() -> None:
     waiting: Waiting[int] = Waiting(10)
-    entries = [Entry(n, 1, n % 2, 0.0) for n in range(4)]
+    entries = [Entry(n, (1,), n % 2, 0.0) for n in range(4)]
     for entry in entries:
         waiting.admit(entry)
     assert sorted(entry.work for entry in waiting.clear()) == [0, 1, 2, 3]

@@ -10,7 +10,7 @@ import numpy as np
 from service.core.events import Event
 from service.core.generation import Delta, GenerationRequest, SamplingParameters
 from service.engine.generation.batcher import GenerationBatcher
-from service.engine.generation.decoder import Decoder
+from service.engine.generation.decoder import Decoder, Traits
 from service.engine.generation.genai_config import read_config
 from service.engine.generation.grammar import Grammars
 from service.engine.generation.language_model import LanguageModel
@@ -32,7 +32,8 @@ def language(
     session = Session(version / "model.onnx", SessionOptions())
     context = tiny_llama.CONTEXT
     decoders = [
-        Decoder(session, config, rows, context, new_control(), least_rows) for _ in range(lanes)
+        Decoder(session, config, rows, context, new_control(), Traits(least_rows))
+        for _ in range(lanes)
     ]
     tokenizer = Tokenizer(version / "tokenizer.json")
     grammars = Grammars(tokenizer, config.vocab_size, config.ends)

@@ -14,6 +14,7 @@ from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.core.generation import GenerationRequest
 from service.engine.generation.batcher import GenerationBatcher
+from service.engine.generation.decoder import Traits
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.language_trial import worth_joining
 from service.engine.loading.loaded import Loaded
@@ -49,7 +50,8 @@ def test_slots_are_divided_between_instances(version: Path) -> None:
     assert language.cache_bytes == 8 * 128 * ONE_TOKEN
     assert found.signature.takes == '"text_input" BYTES [1]'
     assert language.figures["task"] == "text-generation"
-    assert all(decoder.reads_together for decoder in language.decoders)
+    assert all(decoder.traits == Traits() for decoder in language.decoders)
+    assert language.figures["prompts_reused"] == "yes"
 
 
 def test_settings_determine_slots_and_context(version: Path) -> None:
@@ -57,6 +59,12 @@ def test_settings_determine_slots_and_context(version: Path) -> None:
     language = loaded(version, cores=7, **settings).language
     assert language is not None
     assert (language.slots, language.context, language.chunk) == (6, 64, 8)
+
+
+def test_reuse_can_be_turned_off(version: Path) -> None:
+    language = loaded(version, generation={"reuse": False}).language
+    assert language is not None and not language.decoders[0].traits.reuses
+    assert language.figures["prompts_reused"] == "no"
 
 
 def longer(version: Path, context: int = 10_000_000) -> None:
@@ -151,12 +159,12 @@ def test_rows_that_differ_only_alone_share_runs_of_two_rows_or_more(
     monkeypatch.setattr("service.engine.loading.language_trial.worth_joining", lambda *_: worth)
     found = loaded(version, cores=1)
     assert found.language is not None
-    assert found.language.decoders[0].least_rows == (2 if worth else 1)
+    assert found.language.decoders[0].traits.least_rows == (2 if worth else 1)
     assert found.language.slots == (8 if worth else 1)
-    assert not found.language.decoders[0].reads_together
+    assert not found.language.decoders[0].traits.reads_together
     assert ("each step runs at least two rows" in found.plan.note) == worth
     never = loaded(version, cores=1, batching={"combine": "never"})
-    assert never.language is not None and never.language.decoders[0].least_rows == 1
+    assert never.language is not None and never.language.decoders[0].traits.least_rows == 1
 
 
 @pytest.mark.parametrize(
