@@ -56,7 +56,7 @@ class KeptPrompts:
         their order. At least the last two tokens of the prompt remain to be read.
         """
         held = [*running, *self._prompts[row:]]
-        lengths = [_shared(each, prompt[:-2]) for each in held]
+        lengths = self._lengths(prompt, running)
         source = max(range(len(held)), key=lambda each: (lengths[each], each == row))
         length, old = lengths[source], self._prompts[row]
         self._prompts[row] = ()
@@ -72,6 +72,16 @@ class KeptPrompts:
         if source > row:
             self._note(source)
         return length, (*self._put_aside(row, old), Move(source, row, length))
+
+    def longest(self, prompt: Tokens, running: Sequence[Tokens]) -> int:
+        """Return how many tokens of a prompt ``take`` would find, 0 if they are too few to use."""
+        length = max(self._lengths(prompt, running), default=0)
+        return length if length >= self._least else 0
+
+    def _lengths(self, prompt: Tokens, running: Sequence[Tokens]) -> list[int]:
+        """Return the length of the common beginning with each prompt in the cache."""
+        begin = prompt[:-2]
+        return [_shared(each, begin) for each in (*running, *self._prompts[len(running) :])]
 
     def _put_aside(self, row: int, prompt: Tokens) -> tuple[Move, ...]:
         """Move the prompt of a row to the free row that was used longest ago."""

@@ -14,6 +14,7 @@ from service.core.generation import Delta
 from service.core.ledger import UNNOTED, Mark
 from service.engine.generation.answer import Answer
 from service.engine.generation.decoder import Decoder
+from service.engine.generation.kept_prompts import Tokens
 from service.engine.generation.sampling import Floats, sample
 from service.engine.generation.scheduler import Entry, Prefill, Scheduler, Step, Waiting
 from service.engine.generation.stream import Stream
@@ -57,13 +58,14 @@ class Report(NamedTuple):
 
 
 class Shared:
-    """The state that the lanes of a model share. ``news`` guards ``waiting`` and ``closed``, and
-    wakes idle lanes."""
+    """The state that the lanes of a model share: requests that wait, and the lanes that are idle.
+    ``news`` guards all of it, and wakes idle lanes."""
 
     def __init__(self, limit: int) -> None:
         self.news = Condition()
         self.waiting: Waiting[Job] = Waiting(limit)
         self.closed = False
+        self.idle: set[Lane] = set()
 
 
 class Lane:
@@ -126,11 +128,22 @@ class Lane:
         with shared.news:
             while not shared.closed:
                 self._end(entry for entry in self.scheduler.running if entry.work.left)
-                step = self.scheduler.step()
+                step = self.scheduler.step(self._elsewhere)
+                if shared.idle and len(shared.waiting):
+                    # This lane has left a request to an idle one, which may have looked before the
+                    # request was the next.
+                    shared.news.notify_all()
                 if step.runs or step.decode:
                     return step
+                shared.idle.add(self)
                 shared.news.wait()
+                shared.idle.discard(self)
         return None
+
+    def _elsewhere(self, prompt: Tokens) -> int:
+        """Return how many tokens of a prompt the caches of idle lanes have."""
+        others = (lane.scheduler for lane in self._shared.idle if lane is not self)
+        return max((each.longest(prompt) for each in others), default=0)
 
     def _end(self, entries: Iterable[Entry[Job]], failed: Sequence[Entry[Job]] = ()) -> None:
         for entry in entries:

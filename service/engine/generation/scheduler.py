@@ -16,6 +16,7 @@ lengths would need padding, and their last tokens would be decoded with the othe
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, groupby
 from sys import maxsize
@@ -124,13 +125,17 @@ class Waiting(Generic[Work]):
             raise QueueFull(f"{waiting} requests are waiting, the limit is {self.limit}")
         self._lanes.setdefault(entry.priority, deque()).append(entry)
 
-    def pop(self) -> Entry[Work] | None:
-        """Remove and return the next request; None if no request waits."""
+    def pop(self, wanted: Callable[[Tokens], bool] = lambda _: True) -> Entry[Work] | None:
+        """Remove and return the next request; None if no request waits, or if its prompt is not
+        ``wanted``."""
         if not self._lanes:
             return None
         priority = min(self._lanes)
-        entry = self._lanes[priority].popleft()
-        if not self._lanes[priority]:
+        lane = self._lanes[priority]
+        if not wanted(lane[0].tokens):
+            return None
+        entry = lane.popleft()
+        if not lane:
             del self._lanes[priority]
         return entry
 
@@ -198,13 +203,23 @@ class Scheduler(Generic[Work]):
         """Tokens in the cache."""
         return sum(entry.cached for entry in self.running)
 
-    def step(self) -> Step[Work]:
-        """Return the next step; all of its parts are empty if there is nothing to do."""
+    def longest(self, prompt: Tokens) -> int:
+        """Return how many tokens of a prompt need not be read, because the cache has them."""
+        return self._kept.longest(prompt, [each.read for each in self.running])
+
+    def step(self, elsewhere: Callable[[Tokens], int] = lambda _: 0) -> Step[Work]:
+        """Return the next step; all of its parts are empty if there is nothing to do.
+
+        ``elsewhere`` returns ``longest`` of the idle schedulers of the same model. A request is
+        left to them if they have more of its prompt.
+        """
         moves: list[Move] = []
         joined: list[Entry[Work]] = []
         prefills: list[Prefill[Work]] = []
         left = self._chunk
-        while left >= LEAST_CHUNK and (entry := self._to_read(len(prefills))) is not None:
+        while (
+            left >= LEAST_CHUNK and (entry := self._to_read(len(prefills), elsewhere)) is not None
+        ):
             if entry.row is None:
                 joined.append(entry)
                 moves += self._join(entry)
@@ -231,10 +246,10 @@ class Scheduler(Generic[Work]):
         self._joining = [each.entry for run in runs for each in run]
         return tuple(runs)
 
-    def _to_read(self, place: int) -> Entry[Work] | None:
+    def _to_read(self, place: int, elsewhere: Callable[[Tokens], int]) -> Entry[Work] | None:
         """Return the request whose prompt is read next in a step, if there is one."""
         if place == len(self._joining) and len(self._active) + place < self.slots:
-            return self._waiting.pop()
+            return self._waiting.pop(lambda prompt: elsewhere(prompt) <= self.longest(prompt))
         return self._joining[place] if place < len(self._joining) else None
 
     def _join(self, entry: Entry[Work]) -> tuple[Move, ...]:

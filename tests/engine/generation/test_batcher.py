@@ -84,6 +84,40 @@ async def test_prompts_that_begin_alike_are_read_once(tmp_path: Path) -> None:
     assert sum(each.read for each in counted) + reused == sum(len(t.prompt) for t in turns)
 
 
+async def test_a_conversation_stays_in_the_lane_that_has_it(tmp_path: Path) -> None:
+    own = request(1, 110).prompt
+    with batcher(tmp_path, lanes=4, rows=2) as engine:
+        for turn in range(1, 6):
+            asked = replace(request(max_tokens=2), prompt=own[: 20 * turn])
+            stream = engine.generate(asked)
+            await whole(stream)
+            assert stream.reused_tokens == 20 * (turn - 1)
+            await until_idle(engine)
+
+
+async def test_no_request_is_forgotten_when_lanes_leave_requests_to_each_other(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(0)
+    with batcher(tmp_path, lanes=3, rows=2) as engine:
+        for _ in range(60):
+            streams = []
+            for _ in range(int(random.integers(1, 5))):
+                seed, own, urgent = (int(each) for each in random.integers((3, 5, 3)))
+                prompt = (*request(seed, 40).prompt, *request(seed + own, 30).prompt)
+                asked = request(max_tokens=2, priority=1 + urgent)
+                streams.append(whole(engine.generate(replace(asked, prompt=prompt))))
+            async with asyncio.timeout(PATIENCE):
+                assert all(each.tokens == 2 for each in await asyncio.gather(*streams))
+
+
+async def until_idle(engine: GenerationBatcher) -> None:
+    """Wait until all lanes wait for requests: a lane may be idle a little after its answer."""
+    async with asyncio.timeout(PATIENCE):
+        while len(engine._shared.idle) < engine.instances:
+            await asyncio.sleep(0.001)
+
+
 async def test_pieces_are_streamed_during_generation(tmp_path: Path) -> None:
     with batcher(tmp_path) as engine:
         stream = engine.generate(request(max_tokens=40))

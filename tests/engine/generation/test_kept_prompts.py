@@ -18,7 +18,9 @@ class Cache:
         """Read a prompt in the first free row, end it, and return the tokens that were reused."""
         row = self.used
         running = self.rows[:row]
+        longest = self.kept.longest(prompt, running)
         reused, moves = self.kept.take(row, prompt, running)
+        assert longest == reused
         for source, target, length, kept in moves:
             old = self.rows[target][:kept]
             assert len(self.rows[source]) >= length and len(old) == kept

@@ -272,6 +272,18 @@ def test_answers_of_one_prompt_read_it_once() -> None:
     assert engine.reused == 2 * 88, "the second begins in the step that reads the first"
 
 
+def test_a_request_is_left_to_an_idle_scheduler_that_has_more_of_its_prompt() -> None:
+    engine = Engine(2, 100)
+    talk(engine, 1, 50)
+    engine.admit(Job(1, 50), 60)
+    engine.admit(Job(2, 50), 60)
+    assert engine.scheduler.longest((1,) * 60) == 50
+    left = engine.scheduler.step(lambda _: 51)
+    assert not left.runs and len(engine.waiting) == 2
+    taken = engine.scheduler.step(lambda prompt: 50 if prompt[0] == 1 else 16)
+    assert [entry.work.name for entry in taken.joined] == [1], "the other one is left"
+
+
 def test_the_prompt_of_a_request_that_failed_is_not_reused() -> None:
     engine = Engine(2, 100)
     for failed in (True, False):
