@@ -73,6 +73,11 @@ class KeptPrompts:
             self._note(source)
         return length, (*self._put_aside(row, old), Move(source, row, length))
 
+    def clear(self, row: int) -> tuple[Move, ...]:
+        """Empty a free row that will be written to. Return the copy that keeps its prompt."""
+        old, self._prompts[row] = self._prompts[row], ()
+        return self._put_aside(row, old)
+
     def longest(self, prompt: Tokens, running: Sequence[Tokens]) -> int:
         """Return how many tokens of a prompt ``take`` would find, 0 if they are too few to use."""
         length = max(self._lengths(prompt, running), default=0)

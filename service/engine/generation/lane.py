@@ -88,6 +88,7 @@ class Lane:
             chunk,
             together=decoder.traits.reads_together,
             reuse=decoder.traits.reuses,
+            second_row=decoder.traits.least_rows > 1,
         )
         # The time at which the current step began, None between two steps; the time at which it was
         # told to end, and the reason, else None.

@@ -168,6 +168,7 @@ class Scheduler(Generic[Work]):
     """The rows of one cache, filled with requests from ``waiting``. ``chunk`` is the largest number
     of prompt tokens in one step, at least ``LEAST_CHUNK``. ``together`` allows runs that read
     several prompts, ``reuse`` to copy the beginning of a prompt from another row.
+    ``second_row``: a run of the first row alone also writes into the second.
 
     The caller gets a ``step``, runs it, reports it with ``ran``, and ends requests with ``finish``;
     then it gets the next step.
@@ -181,10 +182,12 @@ class Scheduler(Generic[Work]):
         *,
         together: bool = True,
         reuse: bool = True,
+        second_row: bool = False,
     ) -> None:
         self.slots = slots
         self._chunk = chunk
         self._together = together
+        self._second_row = second_row and slots > 1
         self._kept = KeptPrompts(slots, LEAST if reuse else maxsize)
         self._waiting = waiting
         # All state, beside the prompts that are kept: the entries that decode, by row; and the
@@ -227,6 +230,8 @@ class Scheduler(Generic[Work]):
             stop = entry.cached + min(rest, left - 1 if rest == left + 1 else left)
             prefills.append(Prefill(entry, entry.cached, stop))
             left -= stop - entry.cached
+        if self._second_row and len(self._active) == len(self.running) == 1:
+            moves += self._kept.clear(1)  # the run of the first row writes into it
         return Step(tuple(moves), tuple(joined), self._runs(prefills), tuple(self._active))
 
     def _runs(self, prefills: list[Prefill[Work]]) -> tuple[tuple[Prefill[Work], ...], ...]:

@@ -192,11 +192,10 @@ def _deviation(decoder: Decoder, vocabulary: int) -> float:
 
 def _traits(decoder: Decoder, vocabulary: int, given: ModelConfig) -> Traits:
     """Try to read prompts of one length in one run, and to copy the beginning of a prompt."""
-    shape = (len(TRIAL_LENGTHS), TRIAL_CONTEXT // 2)
-    texts = np.random.default_rng(1).integers(0, vocabulary, shape).tolist()
+    texts = np.random.default_rng(1).integers(0, vocabulary, (2, 12)).tolist()
     alone = [decoder.read(0, [text])[0] for text in texts]
     together = list(decoder.read(0, texts))
-    half, copied = len(texts[0]) // 2, []
+    half, copied = 6, []
     for text in texts:
         decoder.read(0, [text[:half]])
         decoder.cache.move(Move(0, 1, half))

@@ -59,7 +59,8 @@ async def test_answers_are_the_same_alone_and_in_a_batch(
     assert [each.finish for each in joined] == [FinishReason.LENGTH] * 12
 
 
-async def test_prompts_that_begin_alike_are_read_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("least_rows", [1, 2])
+async def test_prompts_that_begin_alike_are_read_once(tmp_path: Path, least_rows: int) -> None:
     """Conversations with a common beginning, in turns, two at a time; answers are those of a new
     batcher, with the same chances."""
     common, sampling = request(9, 20).prompt, SamplingParameters(temperature=0.0, logprobs=1)
@@ -70,13 +71,13 @@ async def test_prompts_that_begin_alike_are_read_once(tmp_path: Path) -> None:
         return replace(request(sampling=sampling), prompt=(*common, *own))
 
     turns = [turn(seed, number) for number in range(1, 5) for seed in range(3)]
-    with batcher(tmp_path, events, rows=3) as engine:
+    with batcher(tmp_path, events, rows=3, least_rows=least_rows) as engine:
         both = []
         for first, second in zip(turns[::2], turns[1::2], strict=True):
             streams = engine.generate(first), engine.generate(second)
             both += [(await whole(stream), stream.reused_tokens) for stream in streams]
     for asked, (answer, _) in zip(turns, both, strict=True):
-        with batcher(tmp_path, rows=3) as fresh:
+        with batcher(tmp_path, rows=3, least_rows=least_rows) as fresh:
             assert await whole(fresh.generate(asked)) == answer
     counted = [each for each in events if isinstance(each, TokensGenerated)]
     reused = sum(each.reused for each in counted)

@@ -24,9 +24,20 @@ class Engine:
     """Runs steps on a toy cache. The cell of a token of a prompt holds the prompt up to this token,
     the cell of a generated token the request and its place."""
 
-    def __init__(self, slots: int, chunk: int, limit: int = 1000, *, reuse: bool = True) -> None:
+    def __init__(
+        self,
+        slots: int,
+        chunk: int,
+        limit: int = 1000,
+        *,
+        reuse: bool = True,
+        second_row: bool = False,
+    ) -> None:
         self.waiting: Waiting[Job] = Waiting(limit)
-        self.scheduler: Scheduler[Job] = Scheduler(self.waiting, slots, chunk, reuse=reuse)
+        self.scheduler: Scheduler[Job] = Scheduler(
+            self.waiting, slots, chunk, reuse=reuse, second_row=second_row
+        )
+        self.second_row = second_row and slots > 1
         self.cache: list[list[tuple[int, ...]]] = [[] for _ in range(slots)]
         self.reused = 0
         self.chunk = chunk
@@ -60,6 +71,9 @@ class Engine:
             del row[entry.cached :]
             row.append(cell(entry, entry.cached))
             over += self._emit(entry)
+        if self.second_row and len(step.decode) == 1:
+            row, at = self.cache[1], step.next_row_tokens
+            row[at : at + 1] = [(-9,)]
         self.scheduler.ran(step)
         self._check()
         for entry in over:
@@ -129,9 +143,11 @@ requests = st.lists(
 )
 
 
-@given(requests, st.integers(1, 5), st.integers(3, 16))
-def test_every_request_gets_its_tokens_once(given_: list[Given], slots: int, chunk: int) -> None:
-    engine, jobs = Engine(slots, chunk), []
+@given(requests, st.integers(1, 5), st.integers(3, 16), st.booleans())
+def test_every_request_gets_its_tokens_once(
+    given_: list[Given], slots: int, chunk: int, second_row: bool
+) -> None:
+    engine, jobs = Engine(slots, chunk, second_row=second_row), []
     for name, (prompt, wanted, priority, pause, common) in enumerate(given_):
         for _ in range(pause):
             engine.step()
@@ -260,6 +276,16 @@ def test_a_beginning_is_read_once(reuse: bool) -> None:
     assert talk(engine, 1, 150, common=60) == 0
     assert talk(engine, 2, 90, common=60) == 60 * reuse
     assert talk(engine, 1, 150, common=60) == 148 * reuse
+
+
+def test_a_run_that_uses_the_second_row_keeps_its_prompt() -> None:
+    engine = Engine(3, 100, second_row=True)
+    jobs = [Job(name, 9) for name in (1, 2)]
+    for job in jobs:
+        engine.admit(job, 50)
+    while len(engine.finished) < 2:
+        engine.step()
+    assert talk(engine, 1, 50) == talk(engine, 2, 50) == 48
 
 
 def test_answers_of_one_prompt_read_it_once() -> None:
