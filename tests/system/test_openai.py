@@ -216,3 +216,37 @@ def test_a_language_model_is_uploaded_with_all_its_files(server: Running, models
         for name in ("sent", "tiny")
     ]
     assert both[0]
+
+
+def test_the_turns_of_a_conversation_reuse_its_beginning(tmp_path: Path) -> None:
+    for name, reuse in (("reuses", "true"), ("reads", "false")):
+        tiny_llama.write(tmp_path / f"{name}/1")
+        settings = f"[instances]\ncount = 1\n[generation]\nreuse = {reuse}\n"
+        (tmp_path / name / "model.toml").write_text(settings)
+    with (
+        running(tmp_path) as server,
+        openai.OpenAI(
+            base_url=f"http://{server.address}/v1", api_key="any", max_retries=0
+        ) as client,
+    ):
+        cached: dict[str, list[int]] = {}
+        texts: dict[str, list[str | None]] = {}
+        for name in ("reuses", "reads"):
+            chat = [{"role": "system", "content": "a tool shop"}]
+            for turn in ("one", "two", "three"):
+                chat.append({"role": "user", "content": turn})
+                found = client.chat.completions.create(
+                    model=name, messages=chat, max_tokens=4, temperature=0
+                )
+                usage, text = found.usage, found.choices[0].message.content
+                assert usage is not None and usage.prompt_tokens_details is not None
+                cached.setdefault(name, []).append(usage.prompt_tokens_details.cached_tokens or 0)
+                texts.setdefault(name, []).append(text)
+                chat.append({"role": "assistant", "content": "as you like"})
+        assert texts["reuses"] == texts["reads"]
+        assert cached["reads"] == [0, 0, 0]
+        first, second, third = cached["reuses"]
+        assert first == 0 < second < third
+        metrics = httpx.get(f"http://{server.address}/metrics").text
+        line = 'quantserve_cached_prompt_tokens_total{model="reuses",version="1"}'
+        assert f"{line} {float(second + third)}" in metrics
