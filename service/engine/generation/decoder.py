@@ -24,8 +24,10 @@ from service.engine.runtime.execution import Control
 from service.engine.runtime.refusals import reason
 from service.engine.runtime.session import Session, new_control
 
+MOST_BINDINGS = 4
+"""For each row. Runs of several prompts may use any neighbouring rows."""
 CACHE_TYPES = {"FP32": np.float32, "FP16": np.float16}
-Tokens = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
 class Traits(NamedTuple):
@@ -75,7 +77,7 @@ class Decoder:
         self._least_rows = min(traits.least_rows, rows)
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
-        # Bindings by their rows: they are kept, because creating one is slow.
+        # Bindings by their rows, the oldest first. Some are kept, because creating one is slow.
         self._bindings: dict[tuple[int, int], Any] = {}
 
     def beside(self, rows: int, context: int) -> "Decoder":
@@ -103,8 +105,8 @@ class Decoder:
         self, tokens: Sequence[int], lengths: Sequence[int], next_row_tokens: int = 0
     ) -> Floats:
         """Add a token to each of the first rows, which have ``lengths`` tokens. Return the scores
-        of the next tokens, [rows, vocabulary]. ``next_row_tokens``: the tokens in the row after
-        these, which are kept.
+        of the next tokens, [rows, vocabulary]. ``next_row_tokens``: the tokens at the beginning of
+        the row after these that must not be overwritten.
 
         Raises:
             ExecutionFailed: the graph fails.
@@ -121,7 +123,9 @@ class Decoder:
         given = np.array(tokens, np.int64)[:, None]
         return self._run(0, len(lengths), given, mask, held)[:rows]
 
-    def _run(self, first: int, end: int, tokens: Tokens, mask: Tokens, positions: Tokens) -> Floats:
+    def _run(
+        self, first: int, end: int, tokens: Integers, mask: Integers, positions: Integers
+    ) -> Floats:
         binding, names = self._binding(first, end), self._config.inputs
         try:
             binding.bind_cpu_input(names.input_ids, tokens)
@@ -130,9 +134,12 @@ class Decoder:
                 binding.bind_cpu_input(names.position_ids, positions)
             binding.bind_output(self._config.outputs.logits, "cpu")
             self._native.run_with_iobinding(binding, self.control)
-            scores: NDArray[Any] = binding.get_outputs()[-1].numpy()  # bound last
+            scores: NDArray[Any] = binding.get_outputs()[-1].numpy()  # bound last, a copy
         except Exception as error:
             raise ExecutionFailed(f"the language model failed: {reason(error)}") from error
+        finally:
+            # The binding would keep its scores, [rows, tokens, vocabulary] in some graphs.
+            binding.bind_output(self._config.outputs.logits, "cpu")
         return scores[:, -1].astype(np.float32, copy=False)
 
     def _binding(self, first: int, end: int) -> Any:
@@ -151,6 +158,8 @@ class Decoder:
                 given = ("cpu", 0, self.cache.dtype, rows.shape, rows.ctypes.data)
                 binding.bind_input(past.replace("%d", str(layer)), *given)
                 binding.bind_output(present.replace("%d", str(layer)), *given)
+        if len(self._bindings) >= MOST_BINDINGS * self.cache.rows:
+            del self._bindings[next(iter(self._bindings))]
         self._bindings[first, end] = binding
         return binding
 
