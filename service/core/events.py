@@ -72,8 +72,8 @@ class BatchExecuted(NamedTuple):
 
 
 class TokensGenerated(NamedTuple):
-    """A step of a language model ended. ``read`` counts the prompt tokens of the step,
-    ``reused`` those that were copied from other prompts instead, ``chosen`` its new tokens.
+    """A step of a language model ended. ``read`` counts the prompt tokens that the step
+    read, ``reused`` the prompt tokens that were copied instead, ``chosen`` its new tokens.
 
     ``queued`` are the waiting times of the requests whose prompt was begun, ``first`` the times
     from a request's arrival to its first token, ``between`` the times from one token to the next.

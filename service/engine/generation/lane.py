@@ -40,8 +40,8 @@ class Job:
 class Report(NamedTuple):
     """The results of a step.
 
-    ``rows`` counts the rows of its runs, ``read`` the prompt tokens, ``reused`` those that were
-    copied instead. Times in seconds: ``queued``
+    ``rows`` counts the rows of its runs, ``read`` the prompt tokens that they read, ``reused`` the
+    prompt tokens that were copied instead. Times in seconds: ``queued``
     are the waiting times of requests whose prompt was begun, ``first`` the times to a first token,
     ``between`` the times from one token to the next.
     """
@@ -126,12 +126,14 @@ class Lane:
     def _next(self) -> Step[Job] | None:
         """Wait for the next step and return it; None when the model is closed."""
         shared = self._shared
+        # Not in the loop, because it may copy rows, and the lock must be free soon. A lane that has
+        # waited for news has no requests.
+        self._end(entry for entry in self.scheduler.running if entry.work.left)
         with shared.news:
             while not shared.closed:
-                self._end(entry for entry in self.scheduler.running if entry.work.left)
                 step = self.scheduler.step(self._elsewhere)
                 if shared.idle and len(shared.waiting):
-                    # This lane has left a request to an idle one, which may have looked before the
+                    # This lane may have left a request to an idle one, which has looked before the
                     # request was the next.
                     shared.news.notify_all()
                 if step.runs or step.decode:
