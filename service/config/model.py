@@ -101,7 +101,7 @@ class GenerationConfig(Value):
     ``context`` is the largest number of tokens of a prompt and its answer; without it, memory sets
     the limit. ``chunk`` is the largest number of prompt tokens that are read between two tokens of
     the other answers; two would leave a single token of some prompts, which has other scores.
-    ``reuse``: a prompt that begins as another one in the cache is read from there on only.
+    ``reuse``: if a prompt begins as another one in the cache, only the rest of it is read.
     """
 
     slots: int | None = Field(None, ge=1, le=1024)

@@ -39,7 +39,7 @@ GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {
     "num_requests_running": ("Requests that have a row of the cache", lambda b: b.running),
     "num_requests_waiting": ("Requests that wait for a row of the cache", lambda b: b.waiting),
     "kv_cache_usage_perc": (
-        "Share of the cache that holds tokens, 1 for all of it",
+        "Share of the cache that holds tokens of running requests, 1 for all of it",
         lambda b: b.cache_use,
     ),
     "kv_cache_bytes": ("Size of the cache when it is full", lambda b: b.cache_bytes),

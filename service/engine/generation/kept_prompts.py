@@ -16,8 +16,9 @@ BLOCK = 256
 
 
 class Move(NamedTuple):
-    """A copy to make in the cache: the first ``length`` tokens of a row to another row. The first
-    ``kept`` tokens of that row take their place."""
+    """A copy to make in the cache: the first ``length`` tokens of the row ``source`` to the row
+    ``target``. If ``kept`` is not 0, the rows are exchanged: the first ``kept`` tokens of
+    ``target`` are copied to ``source``."""
 
     source: int
     target: int
@@ -31,8 +32,8 @@ class KeptPrompts:
 
     def __init__(self, rows: int, least: int = LEAST) -> None:
         self._least = least
-        # All state: the prompt that each free row holds, when it was used last, and a counter of
-        # uses.
+        # All state: the prompt that each free row holds, when it was used last (0 for a row without
+        # a prompt), and a counter of uses.
         self._prompts: list[Tokens] = [()] * rows
         self._used = [0] * rows
         self._uses = 0
@@ -42,9 +43,16 @@ class KeptPrompts:
         return prompt if len(prompt) >= self._least else ()
 
     def keep(self, row: int, prompt: Tokens) -> None:
-        """Remember the prompt of a row that is free now; an empty one if it holds none."""
+        """Remember the prompt of a row that is free now; an empty one if it holds none. Other free
+        rows need not hold a beginning of it too."""
+        for each in range(row + 1, len(self._prompts)):
+            if _begins(prompt, self._prompts[each]):
+                self._forget(each)
         self._prompts[row] = prompt
-        self._note(row)
+        if prompt:
+            self._note(row)
+        else:
+            self._forget(row)
 
     def take(
         self, row: int, prompt: Tokens, running: Sequence[Tokens]
@@ -56,50 +64,66 @@ class KeptPrompts:
         their order. At least the last two tokens of the prompt remain to be read.
         """
         held = [*running, *self._prompts[row:]]
-        lengths = self._lengths(prompt, running)
+        lengths = [_shared(each, prompt[:-2]) for each in held]
         source = max(range(len(held)), key=lambda each: (lengths[each], each == row))
-        length, old = lengths[source], self._prompts[row]
-        self._prompts[row] = ()
+        length = lengths[source]
         if length < self._least:
-            return 0, self._put_aside(row, old)
-        # If most of the other prompt is the beginning of this one, nobody needs the other any more.
-        replaces = source >= row and 2 * length >= len(held[source])
+            return 0, self.clear(row)
+        # The other prompt need not be kept if this one, once read, holds nearly all of it.
+        replaces = source >= row and len(held[source]) - length < self._least
         if source == row:
-            return length, () if replaces else self._put_aside(row, old)
+            if replaces:
+                self._forget(row)
+                return length, ()
+            return length, self.clear(row)
         if replaces:
+            old = self._prompts[row]
             self._prompts[source], self._used[source] = old, self._used[row]
+            self._forget(row)
             return length, (Move(source, row, length, len(old)),)
         if source > row:
             self._note(source)
-        return length, (*self._put_aside(row, old), Move(source, row, length))
+        return length, (*self.clear(row), Move(source, row, length))
 
     def clear(self, row: int) -> tuple[Move, ...]:
-        """Empty a free row that will be written to. Return the copy that keeps its prompt."""
-        old, self._prompts[row] = self._prompts[row], ()
-        return self._put_aside(row, old)
+        """Give a free row away. Return the copy that moves its prompt to the free row after it that
+        was used longest ago, if it was used before this one."""
+        prompt, used = self._prompts[row], self._used[row]
+        self._forget(row)
+        after = range(row + 1, len(self._prompts))
+        if not prompt or not after:
+            return ()
+        oldest = min(after, key=self._used.__getitem__)
+        if self._used[oldest] >= used:
+            return ()
+        if any(_begins(self._prompts[each], prompt) for each in after):
+            return ()  # it is kept already
+        self._prompts[oldest], self._used[oldest] = prompt, used
+        return (Move(row, oldest, len(prompt)),)
 
     def longest(self, prompt: Tokens, running: Sequence[Tokens]) -> int:
         """Return how many tokens of a prompt ``take`` would find, 0 if they are too few to use."""
-        length = max(self._lengths(prompt, running), default=0)
+        return self.common(prompt, (*running, *self._prompts[len(running) :]))
+
+    def common(self, prompt: Tokens, others: Sequence[Tokens]) -> int:
+        """Return how many tokens of a prompt can be copied from one of the others, 0 if they are
+        too few."""
+        if len(prompt) < self._least:
+            return 0
+        length = max((_shared(each, prompt[:-2]) for each in others), default=0)
         return length if length >= self._least else 0
 
-    def _lengths(self, prompt: Tokens, running: Sequence[Tokens]) -> list[int]:
-        """Return the length of the common beginning with each prompt in the cache."""
-        begin = prompt[:-2]
-        return [_shared(each, begin) for each in (*running, *self._prompts[len(running) :])]
-
-    def _put_aside(self, row: int, prompt: Tokens) -> tuple[Move, ...]:
-        """Move the prompt of a row to the free row that was used longest ago."""
-        after = range(row + 1, len(self._prompts))
-        oldest = min(after, key=self._used.__getitem__, default=row)
-        if not prompt or self._used[oldest] >= self._used[row]:
-            return ()
-        self._prompts[oldest], self._used[oldest] = prompt, self._used[row]
-        return (Move(row, oldest, len(prompt)),)
+    def _forget(self, row: int) -> None:
+        self._prompts[row], self._used[row] = (), 0
 
     def _note(self, row: int) -> None:
         self._uses += 1
         self._used[row] = self._uses
+
+
+def _begins(one: Tokens, other: Tokens) -> bool:
+    """Return True if ``one`` begins with all of ``other``, or is equal to it."""
+    return len(other) <= len(one) and one[: len(other)] == other
 
 
 def _shared(one: Tokens, other: Tokens) -> int:

@@ -9,14 +9,15 @@ The keys, values and scores of a prompt are the same bits however it is cut into
 more tokens (measured with FP32, per-row INT8 and INT4). A single token is computed by other
 kernels. In per-row INT8 the scores change by 5 to 9 % of the largest then, because a difference of
 1e-6 changes which way activations are rounded. So no chunk has one token, unless its prompt has
-only one, and a prompt that begins as another one in the cache is read from there on.
+only one. If a prompt begins as another one in the cache, that beginning is copied, and only the
+rest is read.
 
-For the same reason only whole prompts of one length are read in one run. Prompts of different
-lengths would need padding, and their last tokens would be decoded with the other rows.
+Only whole prompts of one length are read in one run. Prompts of different lengths would be padded,
+and graphs that compute the scores of the last position only would have none for the shorter ones.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from sys import maxsize
@@ -97,7 +98,8 @@ class Step(NamedTuple, Generic[Work]):
 
     @property
     def next_row_tokens(self) -> int:
-        """The tokens in the row after those of ``decode``, once the chunks have been read."""
+        """The tokens that the row after those of ``decode`` holds once the chunks have been read,
+        if a request has it."""
         return self.runs[0][0].stop if self.runs else 0
 
 
@@ -207,7 +209,7 @@ class Scheduler(Generic[Work]):
         return sum(entry.cached for entry in self.running)
 
     def longest(self, prompt: Tokens) -> int:
-        """Return how many tokens of a prompt need not be read, because the cache has them."""
+        """Return how many tokens of a prompt could be copied."""
         return self._kept.longest(prompt, [each.read for each in self.running])
 
     def step(self, elsewhere: Callable[[Tokens], int] = lambda _: 0) -> Step[Work]:
@@ -220,9 +222,10 @@ class Scheduler(Generic[Work]):
         joined: list[Entry[Work]] = []
         prefills: list[Prefill[Work]] = []
         left = self._chunk
-        while (
-            left >= LEAST_CHUNK and (entry := self._to_read(len(prefills), elsewhere)) is not None
-        ):
+        while left >= LEAST_CHUNK:
+            entry = self._to_read(prefills, left, elsewhere)
+            if entry is None:
+                break
             if entry.row is None:
                 joined.append(entry)
                 moves += self._join(entry)
@@ -231,7 +234,7 @@ class Scheduler(Generic[Work]):
             prefills.append(Prefill(entry, entry.cached, stop))
             left -= stop - entry.cached
         if self._second_row and len(self._active) == len(self.running) == 1:
-            moves += self._kept.clear(1)  # the run of the first row writes into it
+            moves += self._kept.clear(1)  # see Decoder.next
         return Step(tuple(moves), tuple(joined), self._runs(prefills), tuple(self._active))
 
     def _runs(self, prefills: list[Prefill[Work]]) -> tuple[tuple[Prefill[Work], ...], ...]:
@@ -251,11 +254,30 @@ class Scheduler(Generic[Work]):
         self._joining = [each.entry for run in runs for each in run]
         return tuple(runs)
 
-    def _to_read(self, place: int, elsewhere: Callable[[Tokens], int]) -> Entry[Work] | None:
-        """Return the request whose prompt is read next in a step, if there is one."""
-        if place == len(self._joining) and len(self._active) + place < self.slots:
-            return self._waiting.pop(lambda prompt: elsewhere(prompt) <= self.longest(prompt))
-        return self._joining[place] if place < len(self._joining) else None
+    def _to_read(
+        self,
+        prefills: Sequence[Prefill[Work]],
+        left: int,
+        elsewhere: Callable[[Tokens], int],
+    ) -> Entry[Work] | None:
+        """Return the request whose prompt is read after these chunks, with up to ``left`` tokens in
+        this step, if there is one."""
+
+        def wanted(prompt: Tokens) -> bool:
+            if len(prompt) > left:
+                # In the next step, more of it may be copied from a prompt that is read in this one.
+                soon = self._kept.common(
+                    prompt, [each.entry.tokens[: each.stop] for each in prefills]
+                )
+                if soon and soon > self.longest(prompt):
+                    return False
+            more = elsewhere(prompt)
+            return not more or more <= self.longest(prompt)
+
+        if len(prefills) < len(self._joining):
+            return self._joining[len(prefills)]
+        room = len(self._active) + len(prefills) < self.slots
+        return self._waiting.pop(wanted) if room else None
 
     def _join(self, entry: Entry[Work]) -> tuple[Move, ...]:
         """Give a request the first free row. Return the copies that put tokens into it."""

@@ -16,7 +16,7 @@ from service.core.batching import BatchingMode
 from service.core.cache_plan import Room, plan_cache
 from service.engine.generation.decoder import Decoder, Traits
 from service.engine.generation.grammar import Grammars
-from service.engine.generation.kept_prompts import Move
+from service.engine.generation.kept_prompts import LEAST, Move
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.sampling import Floats
 from service.engine.host.resources import memory_limit, resident_bytes
@@ -191,15 +191,17 @@ def _deviation(decoder: Decoder, vocabulary: int) -> float:
 
 
 def _traits(decoder: Decoder, vocabulary: int, given: ModelConfig) -> Traits:
-    """Try to read prompts of one length in one run, and to copy the beginning of a prompt."""
-    texts = np.random.default_rng(1).integers(0, vocabulary, (2, 12)).tolist()
+    """Try to read prompts of one length in one run, and to copy the beginning of a prompt: all that
+    may be copied, and half."""
+    length = LEAST + 2
+    texts = np.random.default_rng(1).integers(0, vocabulary, (2, length)).tolist()
     alone = [decoder.read(0, [text])[0] for text in texts]
     together = list(decoder.read(0, texts))
-    half, copied = 6, []
-    for text in texts:
-        decoder.read(0, [text[:half]])
-        decoder.cache.move(Move(0, 1, half))
-        copied.append(decoder.read(1, [text[half:]], half)[0])
+    copied = []
+    for text, part in zip(texts, (LEAST, LEAST // 2), strict=True):
+        decoder.read(0, [text[:part]])
+        decoder.cache.move(Move(0, 1, part))
+        copied.append(decoder.read(1, [text[part:]], part)[0])
     together_alike, copied_alike = (
         _difference(alone, found) <= given.batching.tolerance for found in (together, copied)
     )

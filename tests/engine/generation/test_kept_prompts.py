@@ -89,6 +89,28 @@ def test_a_short_beginning_is_not_used() -> None:
     assert off.take(0, prompt(1, 100), []) == (0, ())
 
 
+def test_a_prompt_is_kept_once() -> None:
+    kept = KeptPrompts(4)
+    kept.keep(3, prompt(2, 100))
+    kept.keep(1, prompt(1, 40))
+    kept.keep(0, prompt(1, 100))
+    assert kept.take(0, prompt(3, 50), []) == (0, (Move(0, 1, 100),)), "row 1 held its beginning"
+    kept.keep(0, prompt(3, 50))
+    assert kept.longest(prompt(2, 100), []) == 98
+    # Two rows hold a prompt if its second request began before the first ended.
+    kept.keep(0, prompt(1, 100))
+    assert kept.take(0, prompt(3, 50), []) == (0, (Move(0, 1, 100),))
+
+
+def test_an_empty_row_is_used_before_one_with_a_prompt() -> None:
+    kept = KeptPrompts(3)
+    kept.keep(2, prompt(2, 100))
+    kept.keep(0, prompt(1, 100))
+    kept.keep(1, ())
+    assert kept.take(0, prompt(3, 50), []) == (0, (Move(0, 1, 100),))
+    assert kept.clear(1) == (Move(1, 2, 100),), "the prompt in row 2 was used before"
+
+
 def test_an_exchange_keeps_both_prompts() -> None:
     kept = KeptPrompts(2)
     kept.keep(1, prompt(1, 100))

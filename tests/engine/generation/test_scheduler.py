@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config.model import GenerationConfig
 from service.core.errors import QueueFull
-from service.engine.generation.scheduler import Entry, Move, Prefill, Scheduler, Step, Waiting
+from service.engine.generation.scheduler import (
+    LEAST_CHUNK,
+    Entry,
+    Move,
+    Prefill,
+    Scheduler,
+    Step,
+    Waiting,
+)
 
 
 @dataclass(eq=False)
@@ -97,7 +106,7 @@ class Engine:
 
     def finish(self, entry: Entry[Job]) -> None:
         self.finished.append(entry.work)
-        for move in self.scheduler.finish(entry):
+        for move in self.scheduler.finish(entry, keep=entry.work.wanted % 5 != 0):
             self._move(move)
         self._check()
 
@@ -121,6 +130,9 @@ class Engine:
             assert entry.row is not None
             expected = [cell(entry, at) for at in range(entry.cached)]
             assert self.cache[entry.row][: entry.cached] == expected
+        used = len(self.scheduler.running)
+        for row, kept in enumerate(self.scheduler._kept._prompts[used:], used):
+            assert self.cache[row][: len(kept)] == [(*kept[: at + 1],) for at in range(len(kept))]
 
 
 def cell(entry: Entry[Job], at: int) -> tuple[int, ...]:
@@ -229,6 +241,12 @@ def test_short_prompts_share_a_chunk() -> None:
     assert engine.begun == [0, 1, 2, 3]
 
 
+def test_the_setting_allows_no_smaller_chunk() -> None:
+    assert GenerationConfig(chunk=LEAST_CHUNK).chunk == LEAST_CHUNK
+    with pytest.raises(ValueError, match="greater than or equal to"):
+        GenerationConfig(chunk=LEAST_CHUNK - 1)
+
+
 def step_of(prompts: tuple[int, ...], chunk: int, *, together: bool = True) -> Step[Job]:
     waiting: Waiting[Job] = Waiting(99)
     for name, prompt in enumerate(prompts):
@@ -288,14 +306,14 @@ def test_a_run_that_uses_the_second_row_keeps_its_prompt() -> None:
     assert talk(engine, 1, 50) == talk(engine, 2, 50) == 48
 
 
-def test_answers_of_one_prompt_read_it_once() -> None:
+@pytest.mark.parametrize(("prompt", "reused"), [(90, 3 * 88), (45, 2 * 43), (250, 3 * 248)])
+def test_answers_of_one_prompt_read_it_in_one_step_only(prompt: int, reused: int) -> None:
     engine = Engine(4, 100)
-    jobs = [Job(1, 9) for _ in range(4)]
-    for job in jobs:
-        engine.admit(job, 90)
+    for job in [Job(1, 9) for _ in range(4)]:
+        engine.admit(job, prompt)
     while len(engine.finished) < 4:
         engine.step()
-    assert engine.reused == 2 * 88, "the second begins in the step that reads the first"
+    assert engine.reused == reused
 
 
 def test_a_request_is_left_to_an_idle_scheduler_that_has_more_of_its_prompt() -> None:
