@@ -83,7 +83,7 @@ def test_a_model_without_a_cache_has_no_cache_metrics(models: Path) -> None:
     (models / "m/model.toml").unlink()
     with running(models) as served:
         served.ask(request(3))
-        assert "quantserve_cache" not in _page(served)
+        assert "quantserve_cache_" not in _page(served)
         assert "response_cache" not in served.ask(get("/v2/models/m/config")).json
 
 
