@@ -47,9 +47,14 @@ def json_body(request: Request) -> Body:
     """Encode a request in JSON; NaN and infinity as the tokens NaN and Infinity."""
     if request.text:
         return Body(JSON, request.text)
-    tensors = [{**_head(t), "data": np.asarray(to_json(t)).tolist()} for t in request.inputs]
+    tensors = [{**_head(t), "data": _listed(to_json(t))} for t in request.inputs]
     text = json.dumps({"inputs": tensors, **request.rest}, separators=(",", ":"))
     return Body(JSON, text.encode())
+
+
+def _listed(data: Any) -> Any:
+    """Return a list. An array of strings would lose null characters at their ends."""
+    return data.tolist() if isinstance(data, np.ndarray) else data
 
 
 def binary_body(request: Request) -> Body:
