@@ -98,8 +98,8 @@ class Step(NamedTuple, Generic[Work]):
 
     @property
     def next_row_tokens(self) -> int:
-        """The tokens that the row after those of ``decode`` holds once the chunks have been read,
-        if a request has it."""
+        """The number of tokens in the row after those of ``decode`` when the chunks have been read;
+        0 if no request uses that row."""
         return self.runs[0][0].stop if self.runs else 0
 
 
@@ -213,7 +213,7 @@ class Scheduler(Generic[Work]):
         return self._kept.longest(prompt, [each.read for each in self.running])
 
     def step(self, elsewhere: Callable[[Tokens], int] = lambda _: 0) -> Step[Work]:
-        """Return the next step; all of its parts are empty if there is nothing to do.
+        """Return the next step. If there is no work, all of its parts are empty.
 
         ``elsewhere`` returns ``longest`` of the idle schedulers of the same model. A request is
         left to them if they have more of its prompt.
@@ -264,15 +264,12 @@ class Scheduler(Generic[Work]):
         this step, if there is one."""
 
         def wanted(prompt: Tokens) -> bool:
+            best = elsewhere(prompt)
             if len(prompt) > left:
-                # In the next step, more of it may be copied from a prompt that is read in this one.
-                soon = self._kept.common(
-                    prompt, [each.entry.tokens[: each.stop] for each in prefills]
-                )
-                if soon and soon > self.longest(prompt):
-                    return False
-            more = elsewhere(prompt)
-            return not more or more <= self.longest(prompt)
+                # In the next step, a prompt that is read in this one may have more of it.
+                read = [each.entry.tokens[: each.stop] for each in prefills]
+                best = max(best, self._kept.common(prompt, read))
+            return not best or best <= self.longest(prompt)
 
         if len(prefills) < len(self._joining):
             return self._joining[len(prefills)]
