@@ -79,8 +79,8 @@ class Start:
             await self._until_loaded(AFTER_CRASH_SECONDS)
 
     def listening(self) -> None:
-        """Record that the server accepts connections. It is announced once the models are loaded
-        too."""
+        """Record that the server accepts connections. The server is announced when its models are
+        loaded as well."""
         self._listening.set()
 
     def cancel(self) -> None:

@@ -53,7 +53,8 @@ def json_body(request: Request) -> Body:
 
 
 def _listed(data: Any) -> Any:
-    """Return a list. An array of strings would lose null characters at their ends."""
+    """Convert tensor data to a list. Strings are not put into an array of strings, which would
+    remove trailing null characters."""
     return data.tolist() if isinstance(data, np.ndarray) else data
 
 

@@ -111,8 +111,8 @@ def image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody 
 def of_images(
     exchange: Exchange, admitted: Admitted, outputs: Arrays
 ) -> tuple[Arrays, Answer | None]:
-    """Convert boxes in the outputs to pixels of the images. If the answer is a list of classes of
-    the images, return this answer too, else None."""
+    """Return the outputs, with boxes in pixels of the images, and the complete answer if it is a
+    list of image classes, else None."""
     from service.api.dataplane.images import best_classes, in_images
 
     pictured = exchange.pictured

@@ -49,7 +49,7 @@ class Cache:
             self._reached[row] = length
 
     def move(self, move: Move) -> None:
-        """Copy the first tokens of a row to another, or exchange them."""
+        """Copy or exchange the first tokens of two rows; see ``Move``."""
         source, target, length, kept = move
         self.reach(target, length)
         self.reach(source, kept)

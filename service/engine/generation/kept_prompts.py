@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 Tokens = Sequence[int]
 LEAST = 16
-"""Tokens. Shorter beginnings are not worth a copy."""
+"""The minimum number of tokens to keep or copy. Reading fewer takes little time."""
 BLOCK = 256
-"""Tokens that are compared at once."""
+"""The number of tokens in each slice that is compared."""
 
 
 class Move(NamedTuple):
@@ -69,7 +69,7 @@ class KeptPrompts:
         length = lengths[source]
         if length < self._least:
             return 0, self.clear(row)
-        # The other prompt need not be kept if this one, once read, holds nearly all of it.
+        # If less than the minimum of the other prompt would be lost, its row is not preserved.
         replaces = source >= row and len(held[source]) - length < self._least
         if source == row:
             if replaces:
@@ -86,8 +86,8 @@ class KeptPrompts:
         return length, (*self.clear(row), Move(source, row, length))
 
     def clear(self, row: int) -> tuple[Move, ...]:
-        """Give a free row away. Return the copy that moves its prompt to the free row after it that
-        was used longest ago, if it was used before this one."""
+        """Empty a free row. Return the copy that moves its prompt to the least recently used free
+        row after it. The prompt is dropped if all of these rows were used more recently."""
         prompt, used = self._prompts[row], self._used[row]
         self._forget(row)
         after = range(row + 1, len(self._prompts))

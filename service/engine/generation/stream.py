@@ -19,7 +19,7 @@ class Stream:
     def __init__(self, prompt_tokens: int, on_close: Callable[[], None]) -> None:
         self.prompt_tokens = prompt_tokens
         self.reused_tokens = 0
-        """Tokens of the prompt that were not read again, from the first piece on."""
+        """The number of prompt tokens copied from the cache. It is set with the first piece."""
         self.moments: list[tuple[float, int]] | None = None
         """For traces: the time of each piece, with the number of tokens so far; else None."""
         self._on_close = on_close

@@ -193,8 +193,8 @@ def choose_plan(
         short = rows <= short_rows(probe, INLINE_SECONDS)
         if short and (cores == 1 or seconds / rows <= INLINE_ROW_SECONDS):
             return Plan(mode, rows, 1, 1, True, note)
-        # Longer rows, and models with lone threads, run in a thread: there a run that begins alone
-        # may use a second session with the cores of other workers.
+        # Models with longer rows or with lone threads run in a thread. A lone request can then use
+        # a second session with the cores of other workers.
         if cores == 1 and probe.row_seconds < LONG_SECONDS and (instances.lone_threads or 1) == 1:
             sole_rows = _sole_rows(mode, rows, probe, batching)
             if sole_rows:
